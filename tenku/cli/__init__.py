@@ -1,0 +1,67 @@
+"""The `tenku` command: one file per verb, imported only when that verb is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import NoReturn
+
+from tenku import __version__
+from tenku.errors import UserError
+
+VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cli/<verb>.py
+    "generate": "make a signed video or image from a prompt",
+    "verify": "say where a file came from: its marks and its signature",
+    "world": "draw, render and check captioned physical worlds",
+    "train": "train the codec or the video transformer",
+    "eval": "measure the bundled model against the world's truth",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message, f"{self.prog} --help")
+
+
+def _usage() -> str:
+    rows = "\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items())
+    return f"usage: tenku VERB [options]\n\nTenku, the open Sora.\n\nverbs:\n{rows}\n\ntenku VERB --help says more"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb. Exit codes: 0 done, 1 the answer is no (verify, check), 2 bad input, 130 interrupted."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"tenku {__version__}")
+        return 0
+    try:
+        return _run(arguments[0], arguments[1:])
+    except UserError as error:
+        print(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a forbidden folder: the system's words name the cause
+        if isinstance(error, BrokenPipeError):
+            sys.stderr.close()
+            return 1
+        print(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""), file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    if verb not in VERBS:
+        raise UserError(f"no such verb: {verb[:40]!r}", f"one of {', '.join(VERBS)}")
+    module = importlib.import_module(f"tenku.cli.{verb}")
+    parser = _Parser(prog=f"tenku {verb}", description=VERBS[verb], allow_abbrev=False)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""What somebody asked for, validated once: the one form that commands, Python and a file's manifest share.
+
+A Request that exists is valid: every field is read by the table below, whoever constructs it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import PurePath
+from typing import Any
+
+from tenku.config import CodecConfig
+from tenku.errors import UserError
+from tenku.types import Size
+
+GROUP = CodecConfig.stride[0]  # frames: a video is one frame and whole groups of so many
+MAX_PIXELS = 1 << 28  # of all frames of all samples together: they are held in memory at once (800 MB)
+MAX_SEED = 2**63 - 1
+SAID = 60  # characters of a wrong value that an error repeats
+LIKE = 'say what to show, such as "a red ball bouncing on a beach"'
+DEFAULT_SIZE = Size(128, 80)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A video or an image to make. Construct it or `parse` it; either raises UserError for what cannot be."""
+
+    prompt: str  # 1..2000 characters
+    negative_prompt: str = ""  # 0..2000 characters: what to steer away from
+    size: Size = DEFAULT_SIZE  # pixels, 32..1024 a side
+    seconds: float = 2.0  # 0..60; 0 asks for an image; `frames` says what it comes to
+    fps: float = 16.0  # frames per second, 1..60
+    seed: int = 0  # 0..2^63-1: the same request gives the same pictures
+    steps: int = 30  # 1..200 denoising steps
+    guidance: float = 4.0  # 0..20: how hard the prompt pulls; 1 means no guidance
+    samples: int = 1  # 1..16 takes, made together
+    model: str = "nano"  # the bundled weights, or a folder that `tenku train` wrote
+
+    def __post_init__(self) -> None:
+        for name, read in _READERS.items():
+            object.__setattr__(self, name, read(name, getattr(self, name)))
+        if self.seed + self.samples - 1 > MAX_SEED:
+            raise UserError(f"seed cannot be {self.seed} for {self.samples} samples", "give a smaller seed")
+        pixels = self.size.width * self.size.height * self.frames * self.samples
+        if pixels > MAX_PIXELS:
+            raise UserError(
+                f"{self.samples} x {self.frames} frames of {self.size} are {pixels / 1e6:.0f} million pixels",
+                f"at most {MAX_PIXELS / 1e6:.0f} million: fewer seconds, samples or pixels",
+            )
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Request:
+        """Reads fields from outside: numbers may be text, size may be "128x80", None means the default."""
+        unknown = [str(name) for name in values if name not in _READERS]
+        if unknown:
+            raise UserError(f"no such field: {_say(unknown[0])}", f"one of {', '.join(_READERS)}")
+        given = {name: value for name, value in values.items() if value is not None}
+        if "prompt" not in given:
+            raise UserError("the prompt is missing", LIKE)
+        return cls(**given)
+
+    def to_json(self) -> dict[str, str | int | float]:
+        """The fields as plain JSON values; `from_json` reads them back to an equal Request."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return values | {"size": str(self.size)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Request:
+        """The inverse of `to_json`. Raises UserError like `parse`."""
+        return cls.parse(values)
+
+    @property
+    def frames(self) -> int:
+        """How many frames the clip has: 1 for an image, else 1 + a multiple of 8 (2 s at 16 fps: 33)."""
+        if self.seconds == 0:
+            return 1
+        return 1 + GROUP * max(1, int(self.seconds * self.fps / GROUP + 0.5))
+
+    def each(self) -> list[Request]:
+        """One request per sample: sample i is what seed + i gives alone, so any take can be made again."""
+        return [replace(self, seed=self.seed + i, samples=1) for i in range(self.samples)]
+
+
+def _say(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more than 4300 digits
+        text = "a number without end"
+    return text if len(text) <= SAID else text[: SAID - 3] + "..."
+
+
+def _refuse_control(name: str, text: str) -> None:
+    bad = next((c for c in text if unicodedata.category(c) in ("Cc", "Cs")), None)
+    if bad is not None:
+        raise UserError(f"{name} holds the control character U+{ord(bad):04X}", "remove it")
+
+
+def _text(limit: int, least: int) -> Callable[[str, Any], str]:
+    def read(name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise UserError(f"{name} must be text, not {_say(value)}", "put it in quotes")
+        if len(value) > 100 * limit:  # before any work on it
+            raise UserError(f"{name} has {len(value)} characters", f"at most {limit}")
+        text = " ".join(value.split())  # line breaks, tabs and exotic spaces are one space
+        _refuse_control(name, text)
+        if len(text) < least:
+            raise UserError(f"{name} is empty", LIKE)
+        if len(text) > limit:
+            raise UserError(f"{name} has {len(text)} characters", f"at most {limit}")
+        return text
+
+    return read
+
+
+def _model(name: str, value: Any) -> str:
+    text = str(value) if isinstance(value, str | PurePath) else ""
+    if not 1 <= len(text) <= 1000:
+        raise UserError(f"{name} cannot be {_say(value)}", "nano, or a folder of weights")
+    _refuse_control(name, text)
+    return text
+
+
+def _number(least: float, most: float) -> Callable[[str, Any], float]:
+    def read(name: str, value: Any) -> float:
+        hint = f"a number from {least:g} to {most:g}"
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if not least <= number <= most:  # also false for nan
+            raise UserError(f"{name} cannot be {_say(value)}", hint)
+        return number + 0.0  # -0.0 is 0.0
+
+    return read
+
+
+def _whole(least: int, most: int) -> Callable[[str, Any], int]:
+    def read(name: str, value: Any) -> int:
+        hint = f"a whole number from {least} to {most}"
+        if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,20}\s*", value):
+            value = int(value)
+        elif isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            value = int(value)  # JSON knows only one kind of number
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise UserError(f"{name} cannot be {_say(value)}", hint)
+        return value
+
+    return read
+
+
+def _size(name: str, value: Any) -> Size:
+    hint = "width x height such as 128x80, each side from 32 to 1024"
+    if isinstance(value, str) and len(value) <= 20:
+        try:
+            value = Size.parse(value.strip())
+        except ValueError:
+            raise UserError(f"{name} cannot be {_say(value)}", hint) from None
+    if not isinstance(value, Size):
+        raise UserError(f"{name} cannot be {_say(value)}", hint)
+    sides = (value.width, value.height)
+    if not all(isinstance(side, int) and 32 <= side <= 1024 for side in sides):
+        raise UserError(f"{name} cannot be {value}", hint)
+    return value
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "prompt": _text(2000, 1),
+    "negative_prompt": _text(2000, 0),
+    "size": _size,
+    "seconds": _number(0, 60),
+    "fps": _number(1, 60),
+    "seed": _whole(0, MAX_SEED),
+    "steps": _whole(1, 200),
+    "guidance": _number(0, 20),
+    "samples": _whole(1, 16),
+    "model": _model,
+}

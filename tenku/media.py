@@ -49,7 +49,8 @@ def encode_video(
         odd_h, odd_w = frames.shape[1] % 2, frames.shape[2] % 2
         frames = np.pad(frames, ((0, 0), (0, odd_h), (0, odd_w), (0, 0)), mode="edge")
     name = target if not isinstance(target, Path) else str(target)
-    mux = {"movflags": "+faststart"} if container == "mp4" else {}
+    # faststart opens the finished file again by its name, which a file object has not
+    mux = {"movflags": "+faststart"} if container == "mp4" and isinstance(target, Path) else {}
     with av.open(name, mode="w", format=container, options=mux) as out:
         video: Any = out.add_stream(codec, rate=_rate(fps))
         video.height, video.width = frames.shape[1:3]

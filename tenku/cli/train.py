@@ -1,0 +1,71 @@
+"""`tenku train`: the codec, the video transformer, the probe."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from tenku.errors import UserError
+
+HELP = "train the codec, the video transformer or the probe"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One subcommand per script; the same command again resumes the run."""
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="codec|video|probe")
+    for kind, text in (("codec", "the video compression network"), ("video", "the diffusion transformer"),
+                       ("probe", "the network that evaluation reads clips with")):
+        sub = kinds.add_parser(kind, help=text, description=f"Trains {text}. The same command again resumes.")
+        sub.add_argument("--data", type=Path, required=True, help="folder of world shards")
+        sub.add_argument("--out", type=Path, required=True, help="folder of the run")
+        sub.add_argument("--preset", default="nano", help="size: tiny or nano (video: also small, base, large)")
+        sub.add_argument("--steps", type=int, help="optimiser steps in all")
+        sub.add_argument("--seed", type=int, default=0, help="of weights and batches")
+        sub.add_argument("--rate", type=float, help="peak learning rate")
+        sub.add_argument("--dry-run", action="store_true", help="print the run's settings and stop")
+        if kind == "codec":
+            sub.add_argument("--batch", type=int, help="crops a step")
+            sub.add_argument("--crop", type=int, help="pixels, side of a crop")
+            sub.add_argument("--frames", type=int, help="frames of a crop, 1 + 8k")
+            sub.add_argument("--clips", type=int, help="clips kept in memory")
+        elif kind == "video":
+            sub.add_argument("--codec", type=Path, required=True, help="codec.safetensors")
+            sub.add_argument("--tokens", type=int, help="tokens a step, context included")
+            sub.add_argument("--groups", type=int, help="groups of one shape a step")
+            sub.add_argument("--start", type=Path, help="transformer.safetensors to start from")
+            sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs one script. Every number that makes no sense is refused before any work."""
+    for name in ("steps", "batch", "crop", "frames", "clips", "tokens", "groups"):
+        value = getattr(args, name, None)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} cannot be {value}", "give a positive whole number")
+    if args.rate is not None and not 0 < args.rate < 1:
+        raise UserError(f"--rate cannot be {args.rate}", "a learning rate such as 1e-3")
+    if args.kind == "codec":
+        from tenku.training.codec import CodecTraining, train_codec
+
+        return _go(args, CodecTraining, train_codec)
+    if args.kind == "video":
+        from tenku.training.video import VideoTraining, train_video
+
+        return _go(args, VideoTraining, train_video)
+    from tenku.training.probe import ProbeTraining, train_probe
+
+    return _go(args, ProbeTraining, train_probe)
+
+
+def _go(args: argparse.Namespace, settings: Any, script: Any) -> int:
+    given = {f.name: getattr(args, f.name, None) for f in fields(settings)}
+    chosen = settings(**{k: v for k, v in given.items() if v is not None})
+    if args.dry_run:
+        for field in fields(settings):
+            default = "" if field.default is MISSING or getattr(chosen, field.name) == field.default else "  (given)"
+            print(f"{field.name:10} {getattr(chosen, field.name)}{default}")
+        return 0
+    print(script(chosen))
+    return 0

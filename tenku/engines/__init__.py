@@ -1,0 +1,1 @@
+"""Engines: models behind one protocol, a velocity with its codec and its way of reading a prompt."""

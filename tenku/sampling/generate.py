@@ -1,0 +1,126 @@
+"""Requests to clips: the one sampling path.
+
+Legend: N canvas tokens, K known tokens, C latent channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenku import __version__, rng
+from tenku.engines.bundled import Engine, load
+from tenku.model import flow
+from tenku.model.patches import Grid, unpatchify
+from tenku.request import Request
+from tenku.sampling.guidance import guided
+from tenku.sampling.plan import Plan, Round, plan
+from tenku.sampling.solvers import euler
+from tenku.types import Clip
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress: a denoising step was made."""
+
+    index: int  # steps done, over all samples and rounds
+    total: int
+    preview: Callable[[], Clip]  # decodes what the clip looks like so far
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished clip and what made it."""
+
+    clip: Clip
+    record: dict[str, Any]  # request, plan and versions: enough to make the clip again
+    notes: tuple[str, ...]  # what of the prompt was read otherwise, or not at all
+    model: str  # the model's name
+    weights_sha256: str
+
+
+def generate(
+    request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None, **fields: Any
+) -> list[Result]:
+    """Makes the clips of a request: `generate("a red ball bouncing on a beach", seconds=2, seed=7)`.
+
+    Returns one Result per sample. Every sample is computed by itself, so it is the same alone or among others.
+    Raises UserError for a request that cannot be.
+    """
+    if not isinstance(request, Request):
+        request = Request.parse(fields if request is None else {"prompt": request, **fields})
+    engine = load(request.model)
+    singles = request.each()
+    grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
+    plans = [plan(single, grid.steps, engine.longest) for single in singles]
+    total = sum(len(p.rounds) * p.steps for p in plans)
+    notes = engine.notes(request.prompt) + engine.notes(request.negative_prompt)
+    results = []
+    for i, (single, one) in enumerate(zip(singles, plans, strict=True)):
+        done = i * total // len(plans)
+        clip = dream(engine, one, _counted(on_step, done, total))
+        record = {"request": single.to_json(), "plan": one.to_dict(), "tenku": __version__}
+        results.append(Result(clip, record, notes, engine.name, engine.weights_sha256))
+    return results
+
+
+def _counted(on_step: Callable[[Step], None] | None, done: int, total: int) -> Callable[[int, Callable[[], Clip]], None]:
+    def report(index: int, preview: Callable[[], Clip]) -> None:
+        if on_step:
+            on_step(Step(done + index, total, preview))
+
+    return report
+
+
+@torch.inference_mode()
+def dream(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]], None] | None = None) -> Clip:
+    """Samples a plan, round by round, and decodes it."""
+    whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
+    latents = torch.zeros(1, whole.steps, whole.rows, whole.columns, engine.codec.config.channels)
+    for number, part in enumerate(plan.rounds):
+        def show(index: int, x: Tensor, part: Round = part, number: int = number) -> None:
+            if report:
+                def preview() -> Clip:
+                    sketch = latents.clone()
+                    sketch[:, part.start : part.stop] = x.unflatten(1, (-1, whole.rows, whole.columns)).cpu()
+                    return decode(engine, plan, sketch[:, : part.stop])
+
+                report(number * plan.steps + index, preview)
+
+        latents[:, part.start : part.stop] = dream_round(engine, plan, part, number, latents, show)
+    return decode(engine, plan, latents)
+
+
+def dream_round(
+    engine: Engine, plan: Plan, part: Round, number: int, latents: Tensor, show: Callable[[int, Tensor], None]
+) -> Tensor:
+    """One round: dreams steps part.start..part.stop of the latents 1 T H W C, given those from part.known on."""
+    whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
+    grid = Grid(part.stop - part.known, whole.rows, whole.columns, whole.seconds_per_step)
+    positions = grid.positions().to(engine.device)
+    split = (part.start - part.known) * grid.tokens_per_step
+    known = latents[:, part.known : part.start].flatten(1, 3).to(engine.device)
+    canvas = positions[split:]
+
+    def read(prompt: str) -> Any:
+        context = engine.context(prompt, grid, known if split else None, positions[:split] if split else None)
+        return engine.velocity(context, canvas, grid)
+
+    velocity = guided(read(plan.prompt), read(plan.negative_prompt), plan.guidance)
+    noise = rng.normal((1, grid.tokens - split, latents.shape[-1]), plan.seed, "noise", number).to(engine.device)
+    sigmas = flow.schedule(plan.steps, grid.tokens - split)
+    x = euler(velocity, noise, sigmas, lambda i, x, v, sigma: show(i, flow.denoised(x, v, sigma)))
+    return unpatchify(x, Grid(part.stop - part.start, grid.rows, grid.columns)).cpu()
+
+
+@torch.inference_mode()
+def decode(engine: Engine, plan: Plan, latents: Tensor) -> Clip:
+    """Latents 1 T H W C to the plan's clip."""
+    video = engine.codec.decode(latents.to(engine.device), plan.height, plan.width)
+    frames = ((video[0, : plan.frames].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Clip(np.ascontiguousarray(frames.cpu().numpy()), plan.fps)

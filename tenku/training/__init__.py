@@ -1,0 +1,1 @@
+"""Training: one straight script per model over small shared helpers."""

@@ -1,0 +1,192 @@
+"""What every training run shares: a folder, checkpoints that resume to the same bits, progress, curves.
+
+A run draws nothing from hidden state: each step's randomness comes from `rng.stream(seed, ..., step)`, so model,
+optimiser, EMA and step number are all there is to save.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tenku.errors import UserError
+from tenku.model.checkpoint import read_tensors, write_tensors
+
+CHECKPOINT_SECONDS = 600.0
+
+
+def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 100, decay: float = 0.2) -> float:
+    """Warm-up, stable, then linear decay to zero over the last part of the run (WSD, arXiv:2404.06395)."""
+    left = (steps - step) / max(1.0, decay * steps)
+    return peak * min(1.0, (step + 1) / warmup, left)
+
+
+class Optimizer:
+    """Muon for the matrices inside blocks, AdamW for everything else (Muon: kellerjordan.github.io/posts/muon)."""
+
+    def __init__(self, module: nn.Module, peak: float, *, muon: bool) -> None:
+        named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+        is_matrix = {n: muon and "blocks." in n and p.ndim == 2 and n.endswith("weight") for n, p in named}
+        rest = [p for n, p in named if not is_matrix[n]]
+        matrices = [p for n, p in named if is_matrix[n]]
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.95), weight_decay=0.0, foreach=True)
+        ]
+        if matrices:
+            # match_rms_adamw gives Muon's update AdamW's size, so one learning rate serves both (arXiv:2502.16982)
+            self.parts.append(torch.optim.Muon(matrices, lr=peak, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
+        self.parameters = [p for _, p in named]
+
+    def step(self, rate: float, clip: float = 1.0) -> float:
+        """Clips the gradient's norm, steps at that learning rate, clears the gradient. Returns the norm."""
+        norm = float(nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True))
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            if math.isfinite(norm):
+                part.step()
+            part.zero_grad(set_to_none=True)
+        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        """All state as named tensors."""
+        found: dict[str, Tensor] = {}
+        for i, part in enumerate(self.parts):
+            for j, values in part.state_dict()["state"].items():
+                for name, value in values.items():
+                    found[f"{i}.{j}.{name}"] = torch.as_tensor(value)
+        return found
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `state`."""
+        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.parts]
+        for key, value in tensors.items():
+            i, j, name = key.split(".", 2)
+            states[int(i)].setdefault(int(j), {})[name] = value
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+
+
+class Ema:
+    """A power-function average of the weights over the whole run so far (arXiv:2312.02696, Eq. 124).
+
+    Its horizon is a fixed share of the steps behind it, so it suits a run of any length; exponent 6.94 gives a
+    relative width of 0.10.
+    """
+
+    def __init__(self, module: nn.Module, exponent: float = 6.94) -> None:
+        self.exponent = exponent
+        self.source = dict(module.named_parameters())
+        self.average = {n: p.detach().clone() for n, p in self.source.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Takes in the weights after step number `step` (from 0)."""
+        keep = (1 - 1 / (step + 1)) ** (self.exponent + 1)
+        names = list(self.average)
+        torch._foreach_lerp_([self.average[n] for n in names], [self.source[n] for n in names], 1 - keep)
+
+    def copy_to(self, module: nn.Module) -> None:
+        """Writes the average into a module of the same shape."""
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(self.average[name])
+
+
+class Run:
+    """A folder with `state.safetensors` (to resume), `log.jsonl` and TensorBoard files, and a line of progress."""
+
+    def __init__(self, folder: Path, steps: int, *, tensorboard: bool = True) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.steps = folder, steps
+        self.state_path = folder / "state.safetensors"
+        self.started = self.shown = self.saved = time.monotonic()
+        self.first_step = 0
+        self.flops = self.session_flops = 0.0
+        self._recent: list[float] = []
+        self._board: Any = None
+        if tensorboard:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._board = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+            except ImportError:
+                print("note: no TensorBoard files: pip install tensorboard", file=sys.stderr)
+
+    def resume(self, module: nn.Module, optimizer: Optimizer, ema: Ema, identity: str) -> int:
+        """Loads the run's state if there is one; returns the step to go on from.
+
+        Raises UserError if the folder holds a run of another identity (other preset, seed, data or rate).
+        """
+        if not self.state_path.exists():
+            return 0
+        tensors, header = read_tensors(self.state_path)
+        if header.get("identity") != identity:
+            raise UserError(f"{self.folder} holds another run: {header.get('identity')}",
+                            "give another --out, or the same arguments as then")
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}}
+        for key, value in tensors.items():
+            part, name = key.split("/", 1)
+            parts[part][name] = value
+        module.load_state_dict(parts["model"], strict=True)
+        optimizer.load(parts["optimizer"])
+        ema.average = {n: parts["ema"][n] for n in ema.average}
+        self.flops = float(header["flops"])
+        self.first_step = int(header["step"])
+        return self.first_step
+
+    def save(self, step: int, module: nn.Module, optimizer: Optimizer, ema: Ema, identity: str) -> None:
+        """Writes the state after `step` steps."""
+        tensors = {f"model/{k}": v for k, v in module.state_dict().items()}
+        tensors |= {f"optimizer/{k}": v for k, v in optimizer.state().items()}
+        tensors |= {f"ema/{k}": v for k, v in ema.average.items()}
+        header = {"identity": identity, "step": str(step), "flops": repr(self.flops)}
+        write_tensors(self.state_path, {k: v.clone() for k, v in tensors.items()}, header)
+        self.saved = time.monotonic()
+
+    def due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.monotonic() - self.saved > CHECKPOINT_SECONDS
+
+    def log(self, step: int, flops: float, values: dict[str, float]) -> None:
+        """Counts a step's FLOPs, and every ten seconds shows and keeps the averaged values."""
+        self.flops += flops
+        self.session_flops += flops
+        self._recent.append(values["loss"])
+        now = time.monotonic()
+        if now - self.shown < 10 and step + 1 < self.steps:
+            return
+        self.shown = now
+        loss = sum(self._recent) / len(self._recent)
+        self._recent.clear()
+        spent = now - self.started
+        pace = spent / (step + 1 - self.first_step)
+        left = pace * (self.steps - step - 1)
+        row = {"step": step + 1, "loss": loss, "flops": self.flops, "flop_per_s": self.session_flops / spent,
+               **{k: v for k, v in values.items() if k != "loss"}}
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        if self._board is not None:
+            for name, value in row.items():
+                self._board.add_scalar(name, value, step + 1)
+        print(f"step {step + 1}/{self.steps}  loss {loss:.4f}  {1 / pace:.2f} steps/s  "
+              f"{self.session_flops / spent / 1e9:.0f} GFLOP/s  {self.flops:.2e} FLOP  "
+              f"ETA {int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Closes the curve files."""
+        if self._board is not None:
+            self._board.close()
+
+
+def total_norm(tensors: Iterable[Tensor]) -> float:
+    """Euclidean norm of all the tensors together."""
+    return float(torch.stack([t.float().square().sum() for t in tensors]).sum().sqrt())

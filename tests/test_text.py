@@ -1,0 +1,57 @@
+"""From free English to known words."""
+
+from __future__ import annotations
+
+import pytest
+
+from tenku.model.text import BUCKET, Words, padded
+
+TABLE = Words(("ball", "beach", "bounces", "butterfly", "car", "drives", "lighthouse", "on", "red", "sunset"),
+              {"automobile": "car", "scarlet": "red", "golden hour": "sunset"})
+
+
+def said(text: str) -> tuple[str, tuple[str, ...]]:
+    rows, notes = TABLE.encode(text, 20)
+    return " ".join(TABLE.words[r - 1] for r in rows), notes
+
+
+@pytest.mark.parametrize(("text", "means"), [
+    ("A red ball, on the BEACH!", "red ball on beach"),
+    ("a scarlet automobile at golden hour", "red car sunset"),
+    ("red balls bouncing", "red ball bounces"),
+    ("automobiles driving on beaches", "car drives on beach"),
+    ("", ""),
+    ("the of a", ""),
+    ("réd bâll", "red ball"),
+])
+def test_what_is_known_is_read_without_notes(text: str, means: str) -> None:
+    assert said(text) == (means, ())
+
+
+def test_a_slip_is_read_and_said() -> None:
+    words, notes = said("a red buterfly")
+    assert words == "red butterfly"
+    assert notes == ("read 'buterfly' as 'butterfly'",)
+
+
+def test_what_the_world_does_not_hold_is_said_once_and_left_out() -> None:
+    words, notes = said("a dragon and a dragon on the beach")
+    assert words == "on beach"
+    assert len(notes) == 1
+    assert "dragon" in notes[0]
+
+
+@pytest.mark.parametrize("text", ["日本の空", "красный шар", "🚗🚗", "a" * 5000, "\u202e ball", "1234 5678"])
+def test_anything_is_read_without_an_error(text: str) -> None:
+    TABLE.encode(text, 20)
+
+
+def test_too_long_a_prompt_is_cut_and_said() -> None:
+    rows, notes = TABLE.encode("red " * 30, 20)
+    assert len(rows) == 20
+    assert "longer than 20 words" in notes[0]
+
+
+def test_rows_are_padded_to_buckets() -> None:
+    assert padded([]) == [0] * BUCKET
+    assert padded([1] * 17) == [1] * 17 + [0] * (2 * BUCKET - 17)

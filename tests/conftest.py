@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from hypothesis import HealthCheck, settings
 REPO = Path(__file__).resolve().parent.parent
 
 # The same examples on every run, and no clock: a shared machine is slow at times.
-settings.register_profile("tenku", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = [HealthCheck.too_slow]
+settings.register_profile("tenku", derandomize=True, deadline=None, suppress_health_check=SLOW)
 settings.load_profile("tenku")
 
 
@@ -38,3 +40,25 @@ def _one_thread_and_no_home() -> Iterator[None]:
 def repo() -> Path:
     """The root of the repository."""
     return REPO
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a whole model of the tiny preset, untrained: its clips are noise, soon made."""
+    import torch
+
+    from tenku import rng
+    from tenku.config import CODEC_PRESETS, TRANSFORMER_PRESETS
+    from tenku.model.codec import Codec
+    from tenku.model.transformer import Transformer
+
+    folder = tmp_path_factory.mktemp("tiny-model")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        codec, transformer = Codec(CODEC_PRESETS["tiny"]), Transformer(TRANSFORMER_PRESETS["tiny"])
+    numbers = codec.basis.shape[::-1]
+    codec.basis.copy_(torch.linalg.qr(rng.normal((numbers[0], numbers[1]), 0, "test", "basis")).Q.T)
+    codec.save(folder / "codec.safetensors")
+    words = {"words": json.dumps(["red", "blue", "ball", "beach"]), "lexicon": json.dumps({"crimson": "red"})}
+    transformer.save(folder / "transformer.safetensors", {**words, "longest": "5"})
+    return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -14,7 +15,7 @@ VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cl
     "generate": "make a signed video or image from a prompt",
     "verify": "say where a file came from: its marks and its signature",
     "world": "draw, render and check captioned physical worlds",
-    "train": "train the codec or the video transformer",
+    "train": "train the codec, the video transformer or the probe",
     "eval": "measure the bundled model against the world's truth",
 }
 
@@ -26,7 +27,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _usage() -> str:
     rows = "\n".join(f"  {verb:<10} {text}" for verb, text in VERBS.items())
-    return f"usage: tenku VERB [options]\n\nTenku, the open Sora.\n\nverbs:\n{rows}\n\ntenku VERB --help says more"
+    return f"Tenku, the open Sora.\n\nusage: tenku VERB [options]\n\n{rows}\n\ntenku VERB --help says more"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,15 +40,21 @@ def main(argv: list[str] | None = None) -> int:
         print(f"tenku {__version__}")
         return 0
     try:
-        return _run(arguments[0], arguments[1:])
+        code = _run(arguments[0], arguments[1:])
+        sys.stdout.flush()  # so that a closed pipe is met here
+        return code
     except UserError as error:
         print(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:  # a full disk, a forbidden folder: the system's words name the cause
-        if isinstance(error, BrokenPipeError):
-            sys.stderr.close()
-            return 1
-        print(f"error: {error.strerror or error}" + (f": {error.filename}" if error.filename else ""), file=sys.stderr)
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("error: not enough memory\nhint: fewer seconds, samples or pixels", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -61,7 +68,3 @@ def _run(verb: str, arguments: list[str]) -> int:
     parser = _Parser(prog=f"tenku {verb}", description=VERBS[verb], allow_abbrev=False)
     module.add_arguments(parser)
     return int(module.run(parser.parse_args(arguments)))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -80,7 +80,7 @@ WRONG = {
     "samples": [0, 17],
     "seed": [-1, 2**63, 10**5000, "9" * 5000, "1e3", ""],
     "model": ["", "a\x00", 3, "m" * 2000],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("field", WRONG)

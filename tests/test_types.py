@@ -19,7 +19,7 @@ def test_a_clip_knows_its_size_and_length():
     ("shape", "dtype", "fps"),
     [((3, 4, 4), np.uint8, 16), ((3, 4, 4, 4), np.uint8, 16), ((3, 4, 4, 3), np.float32, 16),
      ((3, 4, 4, 3), np.uint8, 0), ((3, 4, 4, 3), np.uint8, -1), ((3, 4, 4, 3), np.uint8, float("nan"))],
-)  # fmt: skip
+)
 def test_a_clip_of_something_else_is_refused(shape, dtype, fps):
     with pytest.raises(ValueError, match="must be"):
         Clip(np.zeros(shape, dtype), fps)

@@ -1,0 +1,1 @@
+"""Evaluation: a probe that reads clips, fixed prompts, figures with intervals, a page."""

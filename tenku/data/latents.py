@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tenku.data.shards import iter_shard, shard_paths
+from tenku.world.captions import REGISTERS
 from torch import Tensor
 
-from tenku.data.shards import iter_shard, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
 from tenku.model.patches import Grid, scale_of
-from tenku.world.captions import REGISTERS
 
 Bucket = tuple[int, int, int, float]  # T, H, W, seconds per latent step
 
@@ -138,7 +138,8 @@ class Latents:
             text = texts[draw.integers(len(texts))]
             captions.append(mirrored(text) if m else text)
         positions = grid.positions()
-        return Group(tokens[:, canvas], tokens[:, known], positions[canvas], positions[known], runs, captions, scale_of(grid))
+        return Group(tokens[:, canvas], tokens[:, known], positions[canvas], positions[known], runs, captions,
+                     scale_of(grid))
 
 
 def _length(draw: np.random.Generator, steps: int) -> int:

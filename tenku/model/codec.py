@@ -131,7 +131,7 @@ class Codec(nn.Module):
             yield video[:, skip:, :height, :width].clamp(-1, 1)
 
     def _decode(self, latents: Tensor, state: State | None) -> tuple[Tensor, State]:
-        batch, steps, rows, columns, _ = latents.shape
+        batch = latents.shape[0]
         x = self.enter(latents.flatten(0, 1).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last))
         new: State = []
         for level, stage in enumerate(self.stages):
@@ -140,7 +140,6 @@ class Codec(nn.Module):
             for block in stage:  # type: ignore[attr-defined]
                 x, last = block(x, batch, None if state is None else state[len(new)])
                 new.append(last)
-        time, height, width = self.config.stride
         detail = _grow(self.leave(x), batch, 2, 4)  # (B S*8) 3 H W
         detail = detail.permute(0, 2, 3, 1).unflatten(0, (batch, -1))
         return self.linear(latents) + detail.float(), new

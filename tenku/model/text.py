@@ -16,14 +16,15 @@ PAD = 0  # row 0 of the word table: no word
 BUCKET = 16  # prompts are padded to a multiple of it, so that few shapes occur
 
 # Words that carry no meaning which the bundled model could show.
-_SILENT = frozenset(
-    "a an the some any this that these those there here it its is are was were be being been am do does did has have"
-    " had of to for from by as at and or but so then than please show shows showing make makes making video clip image"
-    " picture photo scene footage film shot camera very really quite just only also some her his their my your our i"
-    " you he she we they me us them who which what when where while with without into onto over under near upon about"
-    " very beautiful nice lovely amazing stunning cinematic realistic detailed high quality hd 4k view seen can will"
-    " would should could one single lone little bit kind sort type style rendered render".split()
-)
+_SILENT = frozenset((
+    "a an the some any this that these those there here it its is are was were be being been am do does "
+    "did has have had of to for from by as at and or but so then than please show shows showing make "
+    "makes making video clip image picture photo scene footage film shot camera very really quite just "
+    "only also her his their my your our i you he she we they me us them who which what when where while "
+    "with without into onto over under near upon about beautiful nice lovely amazing stunning cinematic "
+    "realistic detailed high quality hd 4k view seen can will would should could one single lone little "
+    "bit kind sort type style rendered render "
+).split())  # noqa: SIM905
 
 
 def _letters(text: str) -> list[str]:

@@ -150,7 +150,7 @@ class Transformer(nn.Module):
 
         scale: 2 numbers, log2 of seconds per latent step and log2 of tokens per latent step.
         """
-        batch, length = words.shape
+        length = words.shape[1]
         still = torch.zeros(1, 3, device=words.device)  # words stand at the centre of the first step
         word_turn = rotary(still.expand(length, 3))
         x = self.words(words) + self.word_order[:length]

@@ -69,7 +69,10 @@ def generate(
     return results
 
 
-def _counted(on_step: Callable[[Step], None] | None, done: int, total: int) -> Callable[[int, Callable[[], Clip]], None]:
+Report = Callable[[int, Callable[[], Clip]], None]  # steps done, preview
+
+
+def _counted(on_step: Callable[[Step], None] | None, done: int, total: int) -> Report:
     def report(index: int, preview: Callable[[], Clip]) -> None:
         if on_step:
             on_step(Step(done + index, total, preview))
@@ -78,7 +81,7 @@ def _counted(on_step: Callable[[Step], None] | None, done: int, total: int) -> C
 
 
 @torch.inference_mode()
-def dream(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]], None] | None = None) -> Clip:
+def dream(engine: Engine, plan: Plan, report: Report | None = None) -> Clip:
     """Samples a plan, round by round, and decodes it."""
     whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
     latents = torch.zeros(1, whole.steps, whole.rows, whole.columns, engine.codec.config.channels)

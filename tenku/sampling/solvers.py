@@ -7,6 +7,7 @@ Legend: x of any shape; sigmas (n + 1,) from the highest noise level down to 0.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -17,7 +18,7 @@ OnStep = Callable[[int, Tensor, Tensor, float], None]  # steps done, x, the velo
 def euler(velocity: Velocity, x: Tensor, sigmas: Tensor, on_step: OnStep | None = None) -> Tensor:
     """First order: one evaluation a step, error O(h)."""
     levels = sigmas.tolist()
-    for i, (now, after) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (now, after) in enumerate(pairwise(levels)):
         v = velocity(x, now)
         if on_step:
             on_step(i + 1, x, v, now)
@@ -28,7 +29,7 @@ def euler(velocity: Velocity, x: Tensor, sigmas: Tensor, on_step: OnStep | None 
 def heun(velocity: Velocity, x: Tensor, sigmas: Tensor, on_step: OnStep | None = None) -> Tensor:
     """Second order: two evaluations a step (one in the last), error O(h^2). Algorithm 1 of arXiv:2206.00364."""
     levels = sigmas.tolist()
-    for i, (now, after) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, (now, after) in enumerate(pairwise(levels)):
         v = velocity(x, now)
         if on_step:
             on_step(i + 1, x, v, now)

@@ -97,7 +97,8 @@ class Crops:
             if len(self.clips) == most:
                 break
         if not self.clips:
-            raise UserError(f"no clip has {frames} frames of {side} pixels a side", "tenku world make --mix 128x80x33:1")
+            raise UserError(f"no clip has {frames} frames of {side} pixels a side",
+                            "tenku world make --mix 128x80x33:1")
         self.frames, self.side = frames, side
 
     def batch(self, draw: np.random.Generator, size: int) -> Tensor:
@@ -105,7 +106,8 @@ class Crops:
         found = []
         for _ in range(size):
             clip = self.clips[draw.integers(len(self.clips))]
-            t, y, x = (draw.integers(n - m + 1) for n, m in zip(clip.shape, (self.frames, self.side, self.side), strict=False))
+            wanted = (self.frames, self.side, self.side)
+            t, y, x = (draw.integers(n - m + 1) for n, m in zip(clip.shape[:3], wanted, strict=True))
             piece = clip[t : t + self.frames, y : y + self.side, x : x + self.side]
             found.append(piece[:, :, ::-1] if draw.random() < 0.5 else piece)
         return to_signal(torch.from_numpy(np.stack(found)))
@@ -168,7 +170,7 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
         with torch.autocast("cpu", torch.bfloat16):
             decoded, _ = codec._decode(latents, None)
         loss = codec_loss(decoded[:, codec.config.stride[0] - 1 :], truth)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = optimizer.step(learning_rate(step, args.steps, args.rate))
         ema.update(step)
         run.log(step, flops, {"loss": float(loss.detach()), "norm": norm})

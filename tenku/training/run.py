@@ -117,7 +117,7 @@ class Run:
             try:
                 from torch.utils.tensorboard import SummaryWriter
 
-                self._board = SummaryWriter(str(folder / "tensorboard"))  # type: ignore[no-untyped-call]
+                self._board = SummaryWriter(str(folder / "tensorboard"))
             except ImportError:
                 print("note: no TensorBoard files: pip install tensorboard", file=sys.stderr)
 

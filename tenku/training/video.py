@@ -119,7 +119,7 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
             group = latents.draw(draw, args.tokens // args.groups)
             rows = _rows(group.captions, words, config.max_words, draw)
             part_loss = group_loss(model, group, rows, draw) / args.groups
-            part_loss.backward()  # type: ignore[no-untyped-call]
+            part_loss.backward()
             loss += float(part_loss.detach())
             flops += group_flops(model, group, rows.shape[1])
         norm = optimizer.step(learning_rate(step, args.steps, args.rate))

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import sys
+from types import ModuleType
 from typing import NoReturn
 
 from tenku import __version__
@@ -61,10 +62,19 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _run(verb: str, arguments: list[str]) -> int:
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """The parser of a verb, with its flags. Raises UserError for what is no verb."""
     if verb not in VERBS:
         raise UserError(f"no such verb: {verb[:40]!r}", f"one of {', '.join(VERBS)}")
-    module = importlib.import_module(f"tenku.cli.{verb}")
     parser = _Parser(prog=f"tenku {verb}", description=VERBS[verb], allow_abbrev=False)
-    module.add_arguments(parser)
-    return int(module.run(parser.parse_args(arguments)))
+    _module(verb).add_arguments(parser)
+    return parser
+
+
+def _module(verb: str) -> ModuleType:
+    return importlib.import_module(f"tenku.cli.{verb}")
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    options = parser_of(verb).parse_args(arguments)
+    return int(_module(verb).run(options))

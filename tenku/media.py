@@ -22,16 +22,20 @@ from tenku.types import Clip
 Frames = npt.NDArray[np.uint8]  # T H W 3
 
 # What a caller may write: ending -> (container, codec, pixel format, codec options).
-# crf: the codec's own quality scale, lower is better; threads=1 makes the bytes repeatable.
+# crf: the codec's own quality scale, lower is better; g: frames between keyframes, so that players seek at once.
+# One thread in every codec (encode_video) makes the bytes repeatable. yuv420p plays in every browser.
 VIDEO_FORMATS: dict[str, tuple[str, str, str, dict[str, str]]] = {
-    ".mp4": ("mp4", "libx264", "yuv420p", {"crf": "14", "preset": "medium", "tune": "animation"}),
-    ".webm": ("webm", "libvpx-vp9", "yuv420p", {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "4"}),
-    ".gif": ("gif", "gif", "rgb8", {}),
+    ".mp4": ("mp4", "libx264", "yuv420p",
+             {"crf": "14", "preset": "medium", "tune": "animation", "profile": "high", "g": "48"}),
+    ".webm": ("webm", "libvpx-vp9", "yuv420p",
+              {"crf": "18", "b": "0", "deadline": "good", "cpu-used": "4", "g": "48"}),
+    ".gif": ("gif", "gif", "pal8", {}),
 }
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 
 MAX_PIXELS = 4096 * 4096  # one frame of an untrusted file
-MAX_DECODED_BYTES = 2 << 30  # all frames of an untrusted file, as RGB
+MAX_DECODED_BYTES = 1 << 30  # all frames of an untrusted file that are kept, as RGB
+MAX_FRAMES = 36_000  # of an untrusted file: ten minutes at 60 per second
 
 
 def _rate(fps: float) -> Fraction:
@@ -42,16 +46,22 @@ def encode_video(
     frames: Frames, fps: float, target: Path | BinaryIO, *, container: str, codec: str, pixel_format: str,
     options: dict[str, str] | None = None,
 ) -> None:
-    """Writes frames [T, H, W, 3] to a path or a binary file. yuv420p pads odd sizes by one edge pixel."""
+    """Writes frames [T, H, W, 3] to a path or a binary file. The same frames give the same bytes.
+
+    yuv420p pads odd sizes by one edge pixel; pal8 draws one palette of 256 colours for the whole clip. The file is
+    made in memory and written at the end.
+    """
     import av
 
     if pixel_format == "yuv420p":
         odd_h, odd_w = frames.shape[1] % 2, frames.shape[2] % 2
         frames = np.pad(frames, ((0, 0), (0, odd_h), (0, odd_w), (0, 0)), mode="edge")
-    name = target if not isinstance(target, Path) else str(target)
-    # faststart opens the finished file again by its name, which a file object has not
-    mux = {"movflags": "+faststart"} if container == "mp4" and isinstance(target, Path) else {}
-    with av.open(name, mode="w", format=container, options=mux) as out:
+    buffer = target if isinstance(target, io.BytesIO) else io.BytesIO()
+    mux = {"fflags": "+bitexact"}  # Matroska else draws a random number for each file
+    if container == "mp4":
+        mux["movflags"] = "+faststart"  # for which the muxer opens its finished output again
+    with av.open(buffer, mode="w", format=container, options=mux,
+                 io_open=lambda *_: io.BytesIO(buffer.getvalue())) as out:
         video: Any = out.add_stream(codec, rate=_rate(fps))
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = pixel_format
@@ -60,14 +70,73 @@ def encode_video(
         if pixel_format == "yuv420p":  # say the matrix, or players guess it from the size
             video.codec_context.colorspace, video.codec_context.color_range = 1, 1
             video.codec_context.color_primaries, video.codec_context.color_trc = 1, 1
-        for pts, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            if pixel_format == "yuv420p":
-                frame = frame.reformat(format=pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG")
-            frame.pts = pts
-            frame.time_base = 1 / _rate(fps)
+        for frame in _pictures(frames, fps, pixel_format):
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
+    if isinstance(target, Path):
+        target.write_bytes(buffer.getvalue())
+    elif buffer is not target:
+        target.write(buffer.getvalue())
+
+
+def _pictures(frames: Frames, fps: float, pixel_format: str) -> Iterator[Any]:
+    """FFmpeg's frames in the codec's pixel format."""
+    import av
+
+    sources = []
+    for pts, picture in enumerate(frames):
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        if pixel_format == "yuv420p":
+            frame = frame.reformat(format=pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG")
+        frame.pts = pts
+        frame.time_base = 1 / _rate(fps)
+        if pixel_format == "pal8":
+            sources.append(frame)
+        else:
+            yield frame
+    if sources:
+        yield from _paletted(sources)
+
+
+def _paletted(sources: list[Any]) -> Iterator[Any]:
+    """FFmpeg's own two steps for GIF: one palette for all frames, then error diffusion."""
+    import av
+
+    graph: Any = av.filter.Graph()
+    first = sources[0]
+    entry = graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=first.time_base)
+    split, palette = graph.add("split"), graph.add("palettegen", "reserve_transparent=0")
+    use, leave = graph.add("paletteuse", "dither=sierra2_4a"), graph.add("buffersink")
+    entry.link_to(split)
+    split.link_to(use, 0, 0)
+    split.link_to(palette, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(leave)
+    graph.configure()
+    for frame in sources:
+        entry.push(frame)
+    entry.push(None)
+    for _ in sources:
+        yield leave.pull()
+
+
+def written_fps(fps: float, ending: str) -> float:
+    """The rate that a file of this ending really plays at: GIF counts time in hundredths of a second."""
+    return 100 / max(2, round(100 / fps)) if ending == ".gif" else float(_rate(fps))
+
+
+def encode(clip: Clip, ending: str) -> bytes:
+    """A clip as the bytes of a file with that ending: one of VIDEO_FORMATS, or ".png" for its first frame."""
+    buffer = io.BytesIO()
+    if ending == ".png":
+        from PIL import Image
+
+        Image.fromarray(clip.frames[0]).save(buffer, "PNG")
+    else:
+        container, codec, pixel_format, options = VIDEO_FORMATS[ending]
+        encode_video(clip.frames, clip.fps, buffer, container=container, codec=codec, pixel_format=pixel_format,
+                     options=options)
+    return buffer.getvalue()
 
 
 def write_lossless(frames: Frames, fps: float) -> bytes:
@@ -84,64 +153,129 @@ def read_lossless(data: bytes) -> Clip:
 
 
 def sniff(head: bytes) -> str:
-    """The demuxer for a file by its first 16 bytes. Raises UserError for what is not a video or an image here."""
+    """What a file is by its first 16 bytes: mp4, matroska, gif, png, jpeg or webp. Raises UserError for all else."""
     if head[4:8] == b"ftyp":
         return "mp4"
     if head[:4] == b"\x1aE\xdf\xa3":
         return "matroska"
     if head[:6] in (b"GIF87a", b"GIF89a"):
         return "gif"
-    if head[:8] == b"\x89PNG\r\n\x1a\n" or head[:2] == b"\xff\xd8" or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
-        return "image"
+    if head[:8] == b"\x89PNG\r\n\x1a\n":
+        return "png"
+    if head[:3] == b"\xff\xd8\xff":
+        return "jpeg"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
     raise UserError("this file is no video or image that can be read", "mp4, mov, webm, mkv, gif, png, jpg or webp")
 
 
-def read_clip(path: Path) -> Clip:
-    """All frames of a video or image file, as RGB. Raises UserError for a missing, foreign, oversized or broken file."""
+def kind_of(path: Path) -> str:
+    """`sniff` for a path. Raises UserError for what is missing, no regular file, empty or not to be read."""
     try:
+        if path.exists() and not path.is_file():  # a folder; or a pipe, which would wait for ever
+            raise UserError(f"{path} is not a file", "give the path of a video or an image")
         with path.open("rb") as file:
-            kind = sniff(file.read(16))
+            head = file.read(16)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", "give the path of an existing file") from None
-    if kind == "image":
-        from PIL import Image, UnidentifiedImageError
+        reason = f"cannot read {path}: {error.strerror}"
+        raise UserError(reason, "give the path of an existing file") from None
+    except ValueError as error:  # a zero byte in the name
+        raise error if isinstance(error, UserError) else UserError("the name holds a zero byte") from None
+    if not head:
+        raise UserError(f"{path.name} is empty", "give the path of a video or an image")
+    try:
+        return sniff(head)
+    except UserError as error:
+        raise UserError(f"{path.name} is no video or image that can be read", error.hint) from None
 
-        try:
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise UserError(f"{path.name} has {image.width}x{image.height} pixels", "at most 4096x4096")
-                return Clip(np.asarray(image.convert("RGB"))[None].copy(), 1.0)
-        except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError):
-            raise UserError(f"{path.name} is broken", "try to open it in a viewer") from None
+
+def read_clip(path: Path, sample: int | None = None) -> Clip:
+    """The frames of a video or image file, as RGB; of an animated WebP the first one.
+
+    sample: None keeps every frame; a number keeps every k-th, k a power of two, so that at least `sample` and
+    less than twice as many stay, with fps divided by k. Raises UserError for a missing, foreign, oversized or
+    broken file: sizes are checked before anything is decoded.
+    """
+    kind = kind_of(path)
     with path.open("rb") as file:
-        return _decode(file, kind)
+        return decode(file, kind, sample)
 
 
-def _decode(file: BinaryIO, demuxer: str) -> Clip:
+def decode(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
+    """`read_clip` for an open file of a kind that `sniff` named."""
+    if kind in ("png", "jpeg", "webp"):
+        return _decode_image(file, kind)
+    return _decode(file, kind, sample)
+
+
+def _decode_image(file: BinaryIO, kind: str) -> Clip:
+    import warnings
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
+            with Image.open(file, formats=[kind.upper()]) as image:
+                _check_size(image.width, image.height)
+                return Clip(np.asarray(image.convert("RGB"))[None].copy(), 1.0)
+    except UserError:
+        raise
+    except Exception:  # Pillow's parsers raise what they meet in hostile bytes: struct.error, IndexError, ...
+        raise UserError("the picture is broken", "try to open it in a viewer") from None
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UserError(f"pictures of {width}x{height} pixels are too large", "at most 4096x4096")
+
+
+def _decode(file: BinaryIO, demuxer: str, sample: int | None = None) -> Clip:
     import av
 
     try:
-        with av.open(file, format=demuxer) as source:
+        with av.open(file, format=demuxer, metadata_errors="ignore") as source:
             if not source.streams.video:
                 raise UserError("the file holds no pictures", "give a file with a video stream")
             video = source.streams.video[0]
-            width, height = video.codec_context.width, video.codec_context.height
-            if width * height > MAX_PIXELS:
-                raise UserError(f"frames of {width}x{height} pixels are too large", "at most 4096x4096")
-            limit = MAX_DECODED_BYTES // max(1, width * height * 3)
-            fps = float(video.average_rate or 25)
-            frames = list(_frames(source, limit))
-    except (av.error.FFmpegError, EOFError):
+            _check_size(video.codec_context.width, video.codec_context.height)
+            rate = float(video.average_rate or 25)
+            seconds = float(video.duration * video.time_base) if video.duration and video.time_base else 0.0
+            if max(video.frames, seconds * rate) > MAX_FRAMES:
+                raise UserError(f"the video has more than {MAX_FRAMES} frames", "cut it into parts")
+            frames, step = _kept(source, sample)
+    except UserError:
+        raise
+    except (av.error.FFmpegError, EOFError, ValueError, OverflowError, MemoryError):
         raise UserError("the video is broken", "try to open it in a player") from None
     if not frames:
         raise UserError("the video holds no frame", "try to open it in a player")
-    return Clip(np.stack(frames), fps)
+    return Clip(np.stack(frames), min(max(rate, 0.01), 1000.0) / step)
 
 
-def _frames(source: Any, limit: int) -> Iterator[Frames]:
+def _kept(source: Any, sample: int | None) -> tuple[list[Frames], int]:
+    """The frames that stay, and of how many each is one. Needs no honest header: it thins out as it goes."""
+    kept: list[Frames] = []
+    step = 1
     for count, frame in enumerate(source.decode(video=0)):
-        if count >= limit:
+        if count >= MAX_FRAMES:
+            raise UserError(f"the video has more than {MAX_FRAMES} frames", "cut it into parts")
+        if count % step:
+            continue
+        picture = _rgb(frame, kept[0].shape if kept else None)
+        kept.append(picture)
+        if sample and len(kept) >= 2 * sample:
+            kept, step = kept[::2], step * 2
+        if len(kept) * picture.size > MAX_DECODED_BYTES:
             raise UserError(f"the video decodes to more than {MAX_DECODED_BYTES >> 30} GiB", "cut it into parts")
-        if frame.format.name.startswith("yuv"):
-            frame = frame.reformat(format="rgb24", src_colorspace=frame.colorspace)
-        yield frame.to_ndarray(format="rgb24")
+    return kept, step
+
+
+def _rgb(frame: Any, shape: tuple[int, ...] | None) -> Frames:
+    """One frame [H, W, 3]; all take the size of the first, for a stream may change it on the way."""
+    _check_size(frame.width, frame.height)
+    if shape and (frame.height, frame.width) != shape[:2]:
+        frame = frame.reformat(width=shape[1], height=shape[0])
+    if frame.format.name.startswith("yuv"):
+        frame = frame.reformat(format="rgb24", src_colorspace=frame.colorspace)
+    return np.asarray(frame.to_ndarray(format="rgb24"))

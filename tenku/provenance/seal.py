@@ -7,6 +7,7 @@ flag to skip one. The file appears whole or not at all.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -35,7 +36,9 @@ class Sealed:
 
     path: Path  # the file
     sidecar: Path | None  # the manifest beside it, where the container cannot hold one (.webm)
-    clip_id: str  # 16 hex digits: the hash of record and model, also (in part) in the invisible mark
+    clip_id: str  # 16 hex digits: the hash of record and model; the invisible mark carries the first ten
+    mark_score: float  # of the invisible mark in the file as written, in standard deviations
+    mark_readable: bool  # the invisible mark's payload was read back from the file as written
 
 
 def clip_id(record: Mapping[str, Any], model: Model) -> str:
@@ -53,8 +56,8 @@ def check_path(path: Path, frames: int) -> None:
         raise UserError(f"{path.name} holds one picture, not {frames}", "use .mp4, .webm or .gif")
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {path.parent}", "make it first")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder", "give the name of a file")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file", "give another name")
 
 
 def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model) -> Sealed:
@@ -62,24 +65,44 @@ def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model) -> 
 
     record: JSON-able; the request, plan, seed and whatever else is needed to make the clip again. It goes
     into the manifest as it is, so it names inputs by hash, never by path. Sealing the same clip again gives
-    the same pictures; the signature differs. Raises UserError for a path that cannot hold the clip, OSError
-    from the disk.
+    the same pictures; the signature differs. Raises UserError for a path that cannot hold the clip, ValueError
+    for a record that is no JSON, OSError from the disk; whatever is raised, no file is left or changed.
     """
     from tenku import media
+    from tenku.provenance import code, invisible, manifest, visible
 
     check_path(path, len(clip.frames))
+    if not len(clip.frames):
+        raise ValueError("a clip without frames cannot be sealed")
     ending = path.suffix.lower()
-    draft = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp{ending}")
-    try:
-        if ending == ".png":
-            from PIL import Image
+    name = clip_id(record, model)
+    payload = code.Payload.of(name, model.weights_sha256)
+    fps = media.written_fps(clip.fps, ending)
+    marked = invisible.embed(visible.draw(clip.frames, fps), payload)
+    data = media.encode(Clip(marked, fps), ending)
+    kind = media.sniff(data[:16])
+    # Pictures of a few pixels or of pure noise may not carry the mark: the manifest promises only what holds.
+    found = invisible.detect(media.decode(io.BytesIO(data), kind, sample=16).frames, search=False)
+    readable = found.payload == payload
+    about = {"model": model.name, "weights_sha256": model.weights_sha256, "request": dict(record)}
+    data, beside = manifest.sign(data, kind, manifest.describe(name, about, str(payload) if readable else ""))
+    sidecar = manifest.sidecar(path)
+    if beside is not None:
+        _write(sidecar, beside)  # first the manifest: the file must never lie there without one
+    _write(path, data)
+    if beside is None:
+        sidecar.unlink(missing_ok=True)  # it belonged to another file of this name
+    return Sealed(path, sidecar if beside is not None else None, name, found.score, readable)
 
-            Image.fromarray(clip.frames[0]).save(draft)
-        else:
-            container, codec, pixel_format, options = media.VIDEO_FORMATS[ending]
-            media.encode_video(clip.frames, clip.fps, draft, container=container, codec=codec,
-                               pixel_format=pixel_format, options=options)
+
+def _write(path: Path, data: bytes) -> None:
+    """All of the file or nothing: written under another name in the same folder, then renamed."""
+    draft = path.with_name(f".{path.stem[:80]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-    return Sealed(path, None, clip_id(record, model))

@@ -1,0 +1,107 @@
+"""The error-correcting code of the invisible mark: 64 bits of payload become 256 coded bits.
+
+A tail-biting convolutional code of rate 1/4 and constraint length 9 (generators 463, 535, 733, 745 octal, free
+distance 24; Larsen 1973, the table in Proakis, "Digital Communications", section 8.2). Its decoder takes soft
+values, so weak chips count little instead of wrong. Inside the 64 bits a CRC says whether decoding succeeded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+BITS = 64  # version 4, model 8, clip 40, CRC 12
+CODED = 256
+CRC_BITS = 12
+VERSION = 1
+_CRC = 0x80F  # x^12 + x^11 + x^3 + x^2 + x + 1
+_GENERATORS = (0o463, 0o535, 0o733, 0o745)
+_MEMORY = 8
+_LEAD = 48  # steps decoded before and after the word, so that its unknown first state does not matter
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What the invisible mark says."""
+
+    model: int  # 0..255, the first byte of the weights' SHA-256
+    clip: int  # 0..2**40-1, the first ten hex digits of the clip's id
+    version: int = VERSION  # 0..15, of the mark itself
+
+    @classmethod
+    def of(cls, clip_id: str, weights_sha256: str) -> Payload:
+        """From a clip id and a weights hash, both in hex. A hash that is no hex counts as 0."""
+        try:
+            model = int(weights_sha256[:2], 16)
+        except ValueError:
+            model = 0
+        return cls(model, int(clip_id[:10], 16))
+
+    def __str__(self) -> str:
+        return f"{self.version:x}{self.model:02x}{self.clip:010x}"
+
+
+def pack(payload: Payload) -> npt.NDArray[np.uint8]:
+    """The payload and its CRC as 64 bits, most significant first."""
+    word = (payload.version << 48) | (payload.model << 40) | payload.clip
+    word = (word << CRC_BITS) | _remainder(word)
+    return np.array([(word >> (BITS - 1 - i)) & 1 for i in range(BITS)], np.uint8)
+
+
+def unpack(bits: npt.NDArray[np.uint8]) -> Payload | None:
+    """The payload in 64 bits, or None when the CRC or the version does not fit: one random word in 2^16 fits."""
+    word = int("".join(map(str, bits.tolist())), 2)
+    body = word >> CRC_BITS
+    if _remainder(body) != word & ((1 << CRC_BITS) - 1) or body >> 48 != VERSION:
+        return None
+    return Payload((body >> 40) & 0xFF, body & ((1 << 40) - 1), body >> 48)
+
+
+def _remainder(word: int) -> int:
+    rest = ((word ^ 0xFFF) << CRC_BITS)  # the flip keeps the all-zero word from being a valid one
+    for bit in range(BITS - 1, CRC_BITS - 1, -1):
+        if rest >> bit & 1:
+            rest ^= ((1 << CRC_BITS) | _CRC) << (bit - CRC_BITS)
+    return rest
+
+
+def _signs() -> npt.NDArray[np.float32]:
+    """[512, 4]: the coded signs for each register content (the newest bit lowest)."""
+    content = np.arange(1 << (_MEMORY + 1))
+    taps = [[bin(int(c) & g).count("1") & 1 for g in _GENERATORS] for c in content]
+    return 1 - 2 * np.array(taps, np.float32)
+
+
+def encode(bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """64 bits to 256 signs (+1 for 0, -1 for 1). The register starts with the last 8 bits: the code bites its tail."""
+    register = int("".join(map(str, bits[-_MEMORY:].tolist())), 2)
+    signs, out = _signs(), []
+    for bit in bits.tolist():
+        register = (register << 1 | bit) & 0x1FF
+        out.append(signs[register])
+    return np.concatenate(out)
+
+
+def decode(soft: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
+    """256 soft values (positive leans to 0) to the most likely 64 bits: Viterbi around the circle."""
+    steps = soft.reshape(BITS, 4)
+    order = np.arange(-_LEAD, BITS + _LEAD) % BITS
+    states = 1 << _MEMORY
+    into = np.arange(states)  # register: state before << 1 | new bit; state after: its low 8 bits
+    before = np.stack([into >> 1, into >> 1 | states >> 1])  # the two states that lead into each
+    register = np.stack([into, into | states])
+    gains = np.einsum("bsg,tg->tbs", _signs()[register], steps)
+    metric = np.zeros(states, np.float64)
+    choice = np.empty((len(order), states), np.uint8)
+    for t, step in enumerate(order.tolist()):
+        arrive = metric[before] + gains[step]
+        choice[t] = arrive[1] > arrive[0]
+        metric = np.maximum(arrive[0], arrive[1])
+    state = int(metric.argmax())
+    bits = np.empty(len(order), np.uint8)
+    for t in range(len(order) - 1, -1, -1):
+        bits[t] = state & 1
+        state = int(before[choice[t, state], state])
+    return bits[_LEAD:_LEAD + BITS]

@@ -1,0 +1,147 @@
+"""The visible mark: a small "AI tenku" that walks slowly around the picture, and the reader that finds it.
+
+The mark is a rounded plate, dark and half transparent, with light letters, legible on every background. It takes
+a quarter of the width of a frame 128 pixels wide and an eighth of 1280. It keeps near the border and goes round
+in `PERIOD` seconds, so that no fixed crop or painted box removes it. Its letters are our own shapes: the mark
+does not depend on a font or its version.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from tenku.media import Frames
+
+PERIOD = 24.0  # seconds for one round
+PLATE, INK = 0.42, 0.85  # opacity of the dark plate and of the light letters
+THRESHOLD = 0.6  # of `detect`'s score; docs/provenance.md has the calibration
+_MADE_AT = (128, 192, 256, 384, 512, 640, 960, 1280)  # frame widths from which a file may have been resized
+_LOOK = 24  # frames that the reader looks at
+
+_GLYPHS = {  # 5 rows each
+    "A": (".#.", "#.#", "###", "#.#", "#.#"),
+    "I": ("#", "#", "#", "#", "#"),
+    " ": ("..", "..", "..", "..", ".."),
+    "t": (".#.", "###", ".#.", ".#.", ".##"),
+    "e": ("...", ".##", "#.#", "##.", ".##"),
+    "n": ("...", "##.", "#.#", "#.#", "#.#"),
+    "k": ("#..", "#.#", "##.", "##.", "#.#"),
+    "u": ("...", "#.#", "#.#", "#.#", ".##"),
+}
+_TEXT = "AI tenku"
+
+Plane = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What `detect` saw."""
+
+    found: bool
+    score: float  # mean correlation with the mark along its path, -1..1
+
+
+@lru_cache(maxsize=16)
+def stamp(frame_width: int) -> tuple[Plane, Plane]:
+    """(plate, ink), both [h, w] with coverage 0..1, for frames of that many pixels across."""
+    from PIL import Image, ImageDraw
+
+    rows = [".".join(_GLYPHS[c][row] for c in _TEXT) for row in range(5)]
+    letters = np.array([[c == "#" for c in row] for row in rows], np.float32)
+    letters = np.pad(letters, 2)  # the plate's margin, in the letters' own pixels
+    unit = max(1.0, (frame_width / 128) ** 0.7)  # pixels of the frame for one of the letters'
+    if unit < 1.4:
+        unit = 1.0  # whole pixels read better than blurred ones
+    width, height = round(letters.shape[1] * unit), round(letters.shape[0] * unit)
+    fine = 8  # the letters drawn large, then averaged down
+    ink = Image.fromarray(letters).resize((width * fine, height * fine), Image.Resampling.NEAREST)
+    plate = Image.new("F", (width * fine, height * fine), 0.0)
+    ImageDraw.Draw(plate).rounded_rectangle(
+        (0, 0, width * fine - 1, height * fine - 1), radius=int(2.2 * unit * fine), fill=1.0)
+    down = [np.asarray(i.resize((width, height), Image.Resampling.BOX)) for i in (plate, ink)]
+    return down[0], down[1]
+
+
+def place(seconds: float, frame: tuple[int, int], mark: tuple[int, int]) -> tuple[int, int]:
+    """Left and top of the mark in a frame, both sizes as (width, height) in pixels.
+
+    A superellipse that hugs the border; at 0 seconds in the lower right.
+    """
+    angle = math.tau * (0.125 + seconds / PERIOD)
+    spot = []
+    for room, wave in ((frame[0] - mark[0], math.cos(angle)), (frame[1] - mark[1], math.sin(angle))):
+        margin = min(room / 2, 0.03 * max(frame))
+        reach = math.copysign(abs(wave) ** 0.35, wave)  # 0.35: nearly a rectangle
+        spot.append(round(room / 2 + (room / 2 - margin) * reach))
+    return max(0, spot[0]), max(0, spot[1])
+
+
+def draw(frames: Frames, fps: float) -> Frames:
+    """The frames [T, H, W, 3] with the mark. fps: frames per second, > 0."""
+    height, width = frames.shape[1:3]
+    plate, ink = (layer[:height, :width, None] for layer in stamp(width))
+    out = frames.copy()
+    for t, frame in enumerate(out):
+        x, y = place(t / fps, (width, height), (plate.shape[1], plate.shape[0]))
+        under = frame[y:y + plate.shape[0], x:x + plate.shape[1]].astype(np.float32)
+        dark = under + (16 - under) * PLATE * plate
+        frame[y:y + plate.shape[0], x:x + plate.shape[1]] = np.rint(dark + (248 - dark) * INK * ink)
+    return out
+
+
+def detect(frames: Frames, fps: float) -> Finding:
+    """Looks for the mark on its path: from the start, then as if the beginning had been cut off.
+
+    A weak layer: anybody can draw it, a crop or a mirror hides it. The score is a correlation, not a probability.
+    """
+    height, width = frames.shape[1:3]
+    look = np.unique(np.linspace(0, len(frames) - 1, _LOOK).round().astype(int))
+    luma = [frames[t].astype(np.float32).mean(2) for t in look]
+    best = -1.0
+    for ink in _inks(width):
+        if ink.shape[0] + 2 > height or ink.shape[1] + 2 > width:
+            continue
+        best = max(best, _follow(luma, look / fps, ink))
+    if best < THRESHOLD and len(frames) > 1:  # cut: the path's beginning is unknown
+        few = slice(None, None, 3)  # first a quick look at each possible beginning
+        ink = stamp(width)[1]
+        if ink.shape[0] + 2 <= height and ink.shape[1] + 2 <= width:
+            starts = np.arange(0.125, PERIOD, 0.125)
+            quick = [_follow(luma[few], look[few] / fps + start, ink) for start in starts]
+            best = max(best, _follow(luma, look / fps + starts[int(np.argmax(quick))], ink))
+    return Finding(best > THRESHOLD, best)
+
+
+def _inks(width: int) -> list[Plane]:
+    """The letters as they look in a frame of that width, made so or resized from another."""
+    from PIL import Image
+
+    found = [stamp(width)[1]]
+    for made in _MADE_AT:
+        letters = stamp(made)[1]
+        size = (round(letters.shape[1] * width / made), round(letters.shape[0] * width / made))
+        if made != width and min(size) >= 5:
+            found.append(np.asarray(Image.fromarray(letters).resize(size, Image.Resampling.BILINEAR)))
+    return found
+
+
+def _follow(luma: list[Plane], seconds: npt.NDArray[np.floating], ink: Plane) -> float:
+    """Mean correlation of the letters with what lies on their path, at the best of 3 x 3 neighbouring spots."""
+    height, width = luma[0].shape
+    pattern = ink - ink.mean()
+    pattern = pattern / np.sqrt(np.square(pattern).sum())
+    total = np.zeros((3, 3))
+    for picture, moment in zip(luma, seconds.tolist(), strict=True):
+        x, y = place(moment, (width, height), (ink.shape[1], ink.shape[0]))
+        x, y = min(max(x, 1), width - ink.shape[1] - 1), min(max(y, 1), height - ink.shape[0] - 1)
+        region = picture[y - 1:y + ink.shape[0] + 1, x - 1:x + ink.shape[1] + 1]
+        spots = np.lib.stride_tricks.sliding_window_view(region, ink.shape)
+        spots = spots - spots.mean((2, 3), keepdims=True)
+        norm = np.sqrt(np.square(spots).sum((2, 3)))
+        total += (spots * pattern).sum((2, 3)) / np.maximum(norm, 1e-3 * ink.size)
+    return float(total.max()) / len(luma)

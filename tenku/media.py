@@ -193,8 +193,8 @@ def read_clip(path: Path, sample: int | None = None) -> Clip:
     """The frames of a video or image file, as RGB; of an animated WebP the first one.
 
     sample: None keeps every frame; a number keeps every k-th, k a power of two, so that at least `sample` and
-    less than twice as many stay, with fps divided by k. Raises UserError for a missing, foreign, oversized or
-    broken file: sizes are checked before anything is decoded.
+    less than twice as many stay, with fps divided by k, and takes what there is of a video that breaks off.
+    Raises UserError for a missing, foreign, oversized or broken file: sizes are checked before anything is decoded.
     """
     kind = kind_of(path)
     with path.open("rb") as file:
@@ -255,9 +255,18 @@ def _decode(file: BinaryIO, demuxer: str, sample: int | None = None) -> Clip:
 
 def _kept(source: Any, sample: int | None) -> tuple[list[Frames], int]:
     """The frames that stay, and of how many each is one. Needs no honest header: it thins out as it goes."""
+    import av
+
     kept: list[Frames] = []
     step = 1
-    for count, frame in enumerate(source.decode(video=0)):
+    stream = enumerate(source.decode(video=0))
+    while True:
+        try:
+            count, frame = next(stream)
+        except (StopIteration, av.error.FFmpegError) as end:
+            if isinstance(end, StopIteration) or (sample and kept):
+                return kept, step
+            raise
         if count >= MAX_FRAMES:
             raise UserError(f"the video has more than {MAX_FRAMES} frames", "cut it into parts")
         if count % step:
@@ -268,7 +277,6 @@ def _kept(source: Any, sample: int | None) -> tuple[list[Frames], int]:
             kept, step = kept[::2], step * 2
         if len(kept) * picture.size > MAX_DECODED_BYTES:
             raise UserError(f"the video decodes to more than {MAX_DECODED_BYTES >> 30} GiB", "cut it into parts")
-    return kept, step
 
 
 def _rgb(frame: Any, shape: tuple[int, ...] | None) -> Frames:

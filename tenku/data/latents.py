@@ -18,18 +18,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tenku.data.shards import iter_shard, shard_paths
-from tenku.world.captions import REGISTERS
 from torch import Tensor
 
+from tenku.data.shards import iter_clips, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
 from tenku.model.patches import Grid, scale_of
+from tenku.rng import stream
+from tenku.world.captions import REGISTERS, caption
 
 Bucket = tuple[int, int, int, float]  # T, H, W, seconds per latent step
 
 # How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
+CAPTIONS = 4  # ways of saying each clip in each register
 KNOWN = {"none": 0.66, "first": 0.10, "head": 0.06, "tail": 0.04, "ends": 0.04, "scattered": 0.04, "box": 0.06}
 
 
@@ -63,12 +65,13 @@ def encode_shards(folder: Path, codec: Codec) -> Path:
             continue
         tensors: dict[str, Tensor] = {}
         facts: dict[str, dict[str, object]] = {}
-        for sample in iter_shard(shard):
-            video = torch.from_numpy(sample.clip.frames)[None].float() / 127.5 - 1
-            both = codec.encode(torch.cat([video, video.flip(3)]))
-            tensors[sample.key] = both.to(torch.bfloat16)
-            grid = codec.grid(video.shape[1], video.shape[2], video.shape[3], sample.clip.fps)
-            facts[sample.key] = {"captions": sample.captions, "seconds_per_step": grid.seconds_per_step}
+        for item in iter_clips(folder, shards=[shard]):
+            video = torch.from_numpy(item.clip.frames)[None].float() / 127.5 - 1
+            tensors[item.key] = codec.encode(torch.cat([video, video.flip(3)])).to(torch.bfloat16)
+            grid = codec.grid(video.shape[1], video.shape[2], video.shape[3], item.clip.fps)
+            texts = {r: [caption(item.facts, r, stream(i, "caption", r, item.key)) for i in range(CAPTIONS)]
+                     for r in REGISTERS}
+            facts[item.key] = {"captions": texts, "seconds_per_step": grid.seconds_per_step}
         write_tensors(path, tensors, {"facts": json.dumps(facts)})
     return out
 

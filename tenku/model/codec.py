@@ -30,7 +30,6 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(width)
         self.space = nn.Conv2d(width, width, 3, padding=1)
         self.out = nn.Conv2d(width, width, 1)
         self.shifted = width // 4
@@ -39,7 +38,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, batch: int, last: Tensor | None) -> tuple[Tensor, Tensor]:
         # x: (B S) D R Q, channels last. Returns the new x and the channels that the next call needs.
-        h = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        h = F.rms_norm(x.permute(0, 2, 3, 1), (x.shape[1],)).permute(0, 3, 1, 2)
         moved = h[:, : self.shifted].unflatten(0, (batch, -1))  # B S c R Q
         before = torch.zeros_like(moved[:, :1]) if last is None else last[:, None].to(moved.dtype)
         shifted = torch.cat([before, moved[:, :-1]], 1).flatten(0, 1)

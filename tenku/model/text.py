@@ -24,7 +24,7 @@ _SILENT = frozenset((
     "with without into onto over under near upon about beautiful nice lovely amazing stunning cinematic "
     "realistic detailed high quality hd 4k view seen can will would should could one single lone little "
     "bit kind sort type style rendered render "
-).split())  # noqa: SIM905
+).split())
 
 
 def _letters(text: str) -> list[str]:

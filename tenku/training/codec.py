@@ -156,6 +156,7 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
     step = run.resume(codec, optimizer, ema, args.identity())
     if step == 0:
         fit_linear(codec, iter(seen[:500]), args.seed)
+        _publish(codec, ema, args.out / "codec.safetensors", held, run)  # latents can be made from now on
     print(f"codec {args.preset}: {sum(p.numel() for p in codec.parameters()) / 1e6:.2f} M parameters, "
           f"linear {evaluate(codec, held)['linear_psnr']:.2f} dB on {len(held)} held-out clips", flush=True)
     crops = Crops(iter(seen), args.clips, args.frames, args.crop)

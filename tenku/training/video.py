@@ -23,6 +23,7 @@ from tenku.model.codec import Codec
 from tenku.model.text import BUCKET, Words
 from tenku.model.transformer import Transformer
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
+from tenku.training.samples import write_samples
 from tenku.world import captions as world_captions
 
 DROPOUT = 0.1  # share of captions left out, so that guidance has something to compare with
@@ -45,7 +46,6 @@ class VideoTraining:
     start: Path | None = None  # a transformer.safetensors to start from
     compile: bool = False  # torch.compile: faster, wants a C++ compiler
     refresh: int = 200  # steps between looks for new shards
-    sheet: int = 0  # steps between contact sheets of samples; 0: only with a checkpoint
 
     def identity(self, codec: Codec) -> str:
         """What must be equal for a folder's run to be continued."""
@@ -54,8 +54,12 @@ class VideoTraining:
 
 
 def vocabulary() -> Words:
-    """The word table of the world's captions, with its lexicon."""
-    return Words(tuple(world_captions.vocabulary()), world_captions.synonyms())
+    """The word table of the world's captions, and the phrases of its lexicon that captions never say."""
+    known = tuple(world_captions.vocabulary())
+    said = set(known)
+    lexicon = {synonym: canonical for canonical, synonyms in world_captions.LEXICON.items() for synonym in synonyms
+               if not set(synonym.split()) <= said}
+    return Words(known, lexicon)
 
 
 def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.Generator) -> Tensor:
@@ -102,6 +106,7 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
     if args.start:
         model.load_state_dict(Transformer.load(args.start).state_dict())
     run = Run(args.out, args.steps)
+    codec.save(args.out / "codec.safetensors")  # the run's folder is a model that `tenku generate --model` loads
     optimizer, ema = Optimizer(model, args.rate, muon=True), Ema(model)
     step = run.resume(model, optimizer, ema, args.identity(codec))
     print(f"transformer {args.preset}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
@@ -130,6 +135,7 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
             run.save(step, model, optimizer, ema, args.identity(codec))
             publish(model, ema, words, args.out / "transformer.safetensors",
                     {"flops": repr(run.flops), "steps": str(step), "longest": str(latents.longest)})
+            write_samples(args.out, f"{step:06d}")
         if on_step:
             on_step(step)
     run.close()

@@ -1,0 +1,248 @@
+"""Training for real at tiny size: world shards in, a model out, killed and resumed to the same bits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tenku import rng
+from tenku.cli import main
+from tenku.data.latents import KNOWN, Latents, known_set, mirrored
+from tenku.errors import UserError
+from tenku.model.checkpoint import read_tensors
+from tenku.model.codec import Codec
+from tenku.model.patches import Grid
+from tenku.model.transformer import Transformer
+from tenku.sampling.generate import generate
+from tenku.training.codec import CodecTraining, train_codec
+from tenku.training.run import Ema, Optimizer, learning_rate
+from tenku.training.video import VideoTraining, train_video
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    assert main(["world", "make", "--out", str(folder), "--clips", "12", "--seed", "1", "--workers", "1",
+                 "--mix", "64x48x17:3,48x48x9:1"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def codec(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("codec")
+    return train_codec(CodecTraining(world, out, "tiny", steps=6, batch=2, crop=32, frames=9))
+
+
+def video(world: Path, codec: Path, out: Path, steps: int = 8) -> VideoTraining:
+    return VideoTraining(world, codec, out, "tiny", steps=steps, tokens=512)
+
+
+@pytest.fixture(scope="module")
+def model(world: Path, codec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_video(video(world, codec, tmp_path_factory.mktemp("video")))
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return read_tensors(path)[0]
+
+
+def same(a: Path, b: Path) -> bool:
+    x, y = weights(a), weights(b)
+    return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
+
+
+def test_the_codec_learns(world: Path, tmp_path: Path) -> None:
+    losses = []
+    import json
+
+    train_codec(CodecTraining(world, tmp_path, "tiny", steps=60, batch=4, crop=32, frames=9, rate=5e-3))
+    header = read_tensors(tmp_path / "codec.safetensors")[1]
+    figures = json.loads(header["figures"])
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert losses
+    assert figures["psnr"] > figures["linear_psnr"]
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_the_transformer_learns(world: Path, codec: Path, tmp_path: Path) -> None:
+    import json
+
+    train_video(video(world, codec, tmp_path, 150), None)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < 1.0  # predicting nothing costs the variance of noise and data, about 2
+    assert rows[-1]["flops"] > 0
+    assert (tmp_path / "samples" / "000150.png").exists()
+
+
+@pytest.mark.parametrize("stop", [3])
+def test_a_run_killed_and_started_again_ends_where_it_would_have(
+    world: Path, codec: Path, model: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Killed without a word by the system at a step that the clock chooses, in a process of its own, whose
+    # checkpoints come at every step; what it had not saved is lost, and made again.
+    script = (
+        "import sys, tenku.training.run as r, torch\n"
+        "from pathlib import Path\n"
+        "from tenku.training.video import VideoTraining, train_video\n"
+        "torch.set_num_threads(1)\n"
+        "r.CHECKPOINT_SECONDS = 0.0\n"
+        "w, c, o = map(Path, sys.argv[1:])\n"
+        "train_video(VideoTraining(w, c, o, 'tiny', steps=8, tokens=512), lambda s: print(s, flush=True))\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(world), str(codec), str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == str(stop):
+            break
+    time.sleep(float(rng.stream(int(time.time() * 1e6), "kill").random()) * 0.3)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    header = read_tensors(tmp_path / "state.safetensors")[1]
+    assert int(header["step"]) >= stop - 1
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-2:] != []
+    assert same(tmp_path / "transformer.safetensors", model)
+
+
+def test_another_run_in_the_same_folder_is_refused(world: Path, codec: Path, model: Path) -> None:
+    with pytest.raises(UserError, match="holds another run"):
+        train_video(VideoTraining(world, codec, model.parent, "tiny", steps=9, tokens=256))
+
+
+def test_the_trained_folder_generates(model: Path) -> None:
+    asked = {"size": "64x48", "steps": 3, "seed": 5, "model": str(model.parent)}
+    a = generate("a red ball bounces", seconds=1, **asked)[0]
+    again = generate("a red ball bounces", seconds=1, **asked)[0]
+    other = generate("a red ball bounces", seconds=1, **{**asked, "seed": 6})[0]
+    assert a.clip.frames.shape == (17, 48, 64, 3)
+    assert np.array_equal(a.clip.frames, again.clip.frames)
+    assert not np.array_equal(a.clip.frames, other.clip.frames)
+
+
+def test_a_sample_is_the_same_alone_and_among_others(model: Path) -> None:
+    asked = {"size": "64x48", "steps": 3, "seconds": 1, "model": str(model.parent)}
+    batch = generate("a red ball bounces", seed=5, samples=3, **asked)
+    alone = generate("a red ball bounces", seed=7, **asked)[0]
+    difference = np.abs(batch[2].clip.frames.astype(int) - alone.clip.frames.astype(int))
+    assert difference.max() <= 1
+
+
+def test_images_odd_sizes_long_clips_and_previews(model: Path) -> None:
+    seen = []
+    asked = {"steps": 2, "model": str(model.parent)}
+    image = generate("a cube", size="50x70", seconds=0, **asked)[0]
+    assert image.clip.frames.shape == (1, 70, 50, 3)
+    long = generate("a dragon and a cube", on_step=seen.append, size="48x32", seconds=4, **asked)[0]
+    assert len(long.clip.frames) == 65
+    assert [s.index for s in seen] == list(range(1, seen[-1].total + 1))
+    assert seen[0].preview().frames.shape[1:] == (32, 48, 3)
+    assert any("dragon" in note for note in long.notes)
+
+
+def test_what_is_recorded_makes_the_clip_again(model: Path) -> None:
+    import json
+
+    from tenku.request import Request
+
+    made = generate("a cube", size="48x32", seconds=1, steps=2, seed=3, model=str(model.parent))[0]
+    record = json.loads(json.dumps(made.record))
+    again = generate(Request.from_json(record["request"]))[0]
+    assert np.array_equal(made.clip.frames, again.clip.frames)
+
+
+def test_known_sets_divide_the_grid_and_all_kinds_occur() -> None:
+    grid = Grid(5, 4, 6)
+    seen = set()
+    for i in range(300):
+        canvas, known, runs = known_set(rng.stream(i, "known"), grid)
+        assert sorted([*canvas.tolist(), *known.tolist()]) == list(range(grid.tokens))
+        assert len(canvas) > 0
+        assert len(canvas) % runs == 0
+        steps = canvas.view(runs, -1) // grid.tokens_per_step
+        assert (steps == steps[:, :1]).all()  # a run of noise lies within one latent step
+        seen.add((len(known) > 0, runs))
+    assert len(seen) >= 6
+    assert sum(KNOWN.values()) == pytest.approx(1)
+
+
+def test_groups_are_full_and_mixed(world: Path, codec: Path) -> None:
+    latents = Latents(world, Codec.load(codec))
+    shapes, lengths = set(), set()
+    for i in range(60):
+        group = latents.draw(rng.stream(i, "group"), 512)
+        batch, canvas, _ = group.data.shape
+        lengths.add(canvas + group.known.shape[1])
+        shapes.add(tuple(group.scale.tolist()))
+        assert len(group.captions) == batch
+        assert all(group.captions)
+    assert len(shapes) == 2  # two sizes
+    assert len(lengths) >= 4  # images, halves and whole clips
+
+
+def test_mirrored_captions_change_sides_and_back() -> None:
+    text = "a red ball moves left, right of a cube; the camera pans right."
+    assert mirrored(text) == "a red ball moves right, left of a cube; the camera pans left."
+    assert mirrored(mirrored(text)) == text
+
+
+def test_optimizer_state_round_trip_continues_to_the_same_bits() -> None:
+    def made() -> tuple[torch.nn.Module, Optimizer]:
+        torch.manual_seed(1)
+        module = torch.nn.ModuleDict({"blocks": torch.nn.ModuleList([torch.nn.Linear(8, 8)]), "out": torch.nn.Linear(8, 2)})
+        return module, Optimizer(module, 1e-2, muon=True)
+
+    def step(module: torch.nn.Module, optimizer: Optimizer, i: int) -> None:
+        x = rng.normal((4, 8), 0, "x", i)
+        module["out"](module["blocks"][0](x)).square().mean().backward()  # type: ignore[index]
+        optimizer.step(1e-2)
+
+    a, first = made()
+    for i in range(3):
+        step(a, first, i)
+    b, second = made()
+    b.load_state_dict(a.state_dict())
+    second.load({k: v.clone() for k, v in first.state().items()})
+    assert len(first.parts) == 2  # Muon has the matrix, AdamW the rest
+    for i in range(3, 6):
+        step(a, first, i)
+        step(b, second, i)
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_learning_rate_warms_up_stays_and_falls_to_zero() -> None:
+    rates = [learning_rate(s, 1000, 1.0) for s in range(1001)]
+    assert rates[0] == pytest.approx(0.01)
+    assert rates[100] == rates[799] == 1
+    assert 0.4 < rates[900] < 0.6
+    assert rates[1000] == 0
+
+
+def test_ema_horizon_grows_with_the_run() -> None:
+    module = torch.nn.Linear(1, 1)
+    ema = Ema(module)
+    for step in range(1000):
+        with torch.no_grad():
+            module.weight.fill_(step / 1000)
+        ema.update(step)
+    # the mean of a power function of exponent 6.94 over [0, 1] is 7.94 / 8.94
+    assert float(ema.average["weight"]) == pytest.approx(7.94 / 8.94, abs=0.002)
+
+
+def test_wrong_settings_are_users_mistakes(world: Path, codec: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="preset"):
+        train_codec(CodecTraining(world, tmp_path, "huge"))
+    with pytest.raises(UserError, match="no such folder"):
+        train_video(video(tmp_path / "none", codec, tmp_path))
+    with pytest.raises(UserError, match="no finished shard"):
+        train_video(video(tmp_path, codec, tmp_path / "out"))
+    assert isinstance(Transformer, type)

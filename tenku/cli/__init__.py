@@ -34,14 +34,8 @@ def _usage() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Runs one verb. Exit codes: 0 done, 1 the answer is no (verify, check), 2 bad input, 130 interrupted."""
     arguments = sys.argv[1:] if argv is None else argv
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_usage())
-        return 0 if arguments else 2
-    if arguments[0] in ("-V", "--version"):
-        print(f"tenku {__version__}")
-        return 0
     try:
-        code = _run(arguments[0], arguments[1:])
+        code = _answer(arguments)
         sys.stdout.flush()  # so that a closed pipe is met here
         return code
     except UserError as error:
@@ -62,6 +56,17 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def _answer(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"tenku {__version__}")
+        return 0
+    options = parser_of(arguments[0]).parse_args(arguments[1:])
+    return int(_module(arguments[0]).run(options))
+
+
 def parser_of(verb: str) -> argparse.ArgumentParser:
     """The parser of a verb, with its flags. Raises UserError for what is no verb."""
     if verb not in VERBS:
@@ -73,8 +78,3 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
 
 def _module(verb: str) -> ModuleType:
     return importlib.import_module(f"tenku.cli.{verb}")
-
-
-def _run(verb: str, arguments: list[str]) -> int:
-    options = parser_of(verb).parse_args(arguments)
-    return int(_module(verb).run(options))

@@ -20,13 +20,14 @@ asked for goes to stdout, everything else to stderr.
 """
 
 
-def parsers(words: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """A parser and those of its subcommands, with the words that lead to them."""
-    yield words, parser
+def parsers(words: str, parser: argparse.ArgumentParser, does: str) -> Iterator[tuple[str, Any, str]]:
+    """A parser and those of its subcommands, with the words that lead to them and what they do."""
+    yield words, parser, does
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
+            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
             for name, sub in action.choices.items():
-                yield from parsers(f"{words} {name}", sub)
+                yield from parsers(f"{words} {name}", sub, sub.description or helps.get(name, ""))
 
 
 def settings(words: str) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def row(action: argparse.Action, defaults: Mapping[str, Any]) -> str:
     operand = "" if action.nargs == 0 else f" {stands}"
     written = ", ".join(action.option_strings) + operand if action.option_strings else f"{stands}"
     does = (action.help or "") % {"default": action.default, "prog": ""}
-    said = re.fullmatch(r"(.*) \(default: (.*)\)", does, re.DOTALL)
+    said = re.fullmatch(r"(.*?) ?\(?default:? ([^()]*)\)?", does, re.DOTALL)
     if said:
         does, default = said.groups()
     elif action.required:
@@ -63,11 +64,11 @@ def page() -> str:
 
     parts = [HEAD]
     for verb in VERBS:
-        for words, parser in parsers(f"tenku {verb}", parser_of(verb)):
+        for words, parser, does in parsers(f"tenku {verb}", parser_of(verb), VERBS[verb]):
             rows = [row(action, settings(words)) for action in parser._actions
                     if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction)]
             level = "#" * min(4, words.count(" ") + 1)
-            parts.append(f"{level} `{words}`\n\n{(parser.description or '').rstrip('.')}\n")
+            parts.append(f"{level} `{words}`\n\n{does.rstrip('.')}\n")
             if rows:
                 parts.append("\n".join(["| argument | default | |", "|---|---|---|", *rows]) + "\n")
     return "\n".join([*parts, presets()])

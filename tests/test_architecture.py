@@ -20,7 +20,8 @@ PACKAGE = REPO / "tenku"
 
 # Reading order: a module imports from its own line and from those above it. The longest prefix counts.
 LAYERS = [
-    "errors", "types", "config", "rng", "media", "request", "world", "data", "model", "sampling", "engines",
+    "errors", "types", "config", "rng", "media", "request", "data.ledger", "data.shards", "world", "data", "model",
+    "sampling", "engines",
     "sampling.generate", "provenance", "film", "evaluation.sheet", "evaluation.probe", "training", "evaluation",
     "serving", "cli", "__main__",
 ]
@@ -151,7 +152,7 @@ def test_a_module_imports_only_from_those_above_it():
     for module in modules():
         for name, line in imports(module):
             target = name.removeprefix("tenku.")
-            if not name.startswith("tenku.") or target not in known:
+            if not name.startswith("tenku.") or target not in known or source(target).name == "__init__.py":
                 continue
             borrowed = target.startswith("model") and module.partition(".")[0] not in ABOVE_THE_MODEL
             if layer(target) > layer(module) and not borrowed:
@@ -239,10 +240,10 @@ def test_nothing_is_unpickled_or_evaluated():
              if name.partition(".")[0] in modules_banned]
     for module in modules():
         for name, call in calls(module):
-            keywords = {k.arg: k.value for k in call.keywords}
-            unsafe = name in calls_banned or "allow_pickle" in keywords or "shell" in keywords
-            loose = isinstance(strict := keywords.get("strict"), ast.Constant) and strict.value is False
-            if unsafe or (loose and name.endswith("load_state_dict")):
+            said = {k.arg: ast.unparse(k.value) for k in call.keywords}
+            loose = said.get("allow_pickle", "False") != "False" or said.get("shell", "False") != "False"
+            loose |= name.endswith("load_state_dict") and said.get("strict", "True") != "True"
+            if loose or name in calls_banned:
                 wrong.append(f"{module}:{call.lineno} {name}")
     wrong.remove(next(w for w in wrong if re.match(r"cli:\d+ importlib.import_module", w)))  # a verb of VERBS
     none(wrong)
@@ -253,7 +254,7 @@ def test_nothing_is_unpickled_or_evaluated():
 
 def test_modules_only_define():
     """The one exception: MuJoCo reads these variables when it is imported."""
-    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.FunctionDef, ast.ClassDef)
+    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.FunctionDef, ast.ClassDef)
     wrong = []
     for module in modules():
         for number, node in enumerate(tree(module).body):

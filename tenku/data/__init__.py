@@ -1,0 +1,1 @@
+"""Shards of clips on disk, and the ledger that says where they come from and under which licence."""

@@ -1,0 +1,131 @@
+"""Clips in tar shards that can be read while they grow.
+
+A shard holds, for each clip, `<key>.json` (facts and captions), `<key>.mp4` (the frames, without loss) and where
+asked for `<key>.npz` (depth, mask, flow). It is written under a temporary name and renamed when complete, so what
+is called `*.tar` is always whole; tar headers carry no time and no user, so the same clips are the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from tenku.errors import UserError
+from tenku.media import read_lossless, write_lossless
+from tenku.types import Clip
+
+
+@dataclass(frozen=True)
+class Item:
+    """One clip of a shard."""
+
+    key: str
+    clip: Clip
+    facts: dict[str, Any]  # JSON; `facts["captions"]` has one text per register
+    arrays: dict[str, np.ndarray]  # depth, mask, flow; empty unless stored and asked for
+
+
+class ShardWriter:
+    """Writes one shard; used as a context manager. An exception inside leaves no shard behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> ShardWriter:
+        self._tar = tarfile.open(self._temporary, "w", format=tarfile.USTAR_FORMAT)
+        return self
+
+    def add(self, key: str, clip: Clip, facts: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
+        """Appends a clip. `key` must be a plain file name, unique in the folder."""
+        self._put(f"{key}.json", json.dumps(facts, separators=(",", ":"), allow_nan=False).encode())
+        self._put(f"{key}.mp4", write_lossless(clip.frames, clip.fps))
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+            self._put(f"{key}.npz", buffer.getvalue())
+
+    def _put(self, name: str, data: bytes) -> None:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        self._tar.addfile(info, io.BytesIO(data))
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._tar.close()
+        if kind is None:
+            os.replace(self._temporary, self.path)
+        else:
+            self._temporary.unlink(missing_ok=True)
+
+
+def shard_paths(folder: Path) -> list[Path]:
+    """The complete shards of a folder in order. Raises UserError when there is no such folder."""
+    if not folder.is_dir():
+        raise UserError(f"no such folder: {folder}", "tenku world make --out FOLDER makes one")
+    return sorted(folder.glob("*.tar"))
+
+
+def iter_clips(
+    folder: Path, *, arrays: bool = False, skip: Callable[[str], bool] | None = None, shards: list[Path] | None = None
+) -> Iterator[Item]:
+    """All clips of a folder's complete shards, in order of their keys.
+
+    `skip(key)` true passes a clip by without decoding it; `shards` limits reading to these files.
+    """
+    for path in shard_paths(folder) if shards is None else shards:
+        yield from _iter_shard(path, arrays, skip)
+
+
+def _iter_shard(path: Path, arrays: bool, skip: Callable[[str], bool] | None) -> Iterator[Item]:
+    parts: dict[str, bytes] = {}
+    current = ""
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            key, _, kind = member.name.partition(".")
+            if key != current:
+                if parts and not (skip and skip(current)):
+                    yield _item(current, parts, arrays)
+                current, parts = key, {}
+            file = tar.extractfile(member)
+            if file is None:
+                raise UserError(f"{path} holds {member.name!r}, which is no file", "tenku world check FOLDER")
+            parts[kind] = file.read()
+    if parts and not (skip and skip(current)):
+        yield _item(current, parts, arrays)
+
+
+def _item(key: str, parts: dict[str, bytes], arrays: bool) -> Item:
+    missing = {"json", "mp4"} - set(parts)
+    if missing:
+        raise UserError(f"clip {key} lacks its {' and '.join(sorted(missing))}", "the shard is damaged: delete it and make it again")
+    loaded: dict[str, np.ndarray] = {}
+    if arrays and "npz" in parts:
+        with np.load(io.BytesIO(parts["npz"]), allow_pickle=False) as stored:
+            loaded = {name: stored[name] for name in stored.files}
+    return Item(key, read_lossless(parts["mp4"]), json.loads(parts["json"]), loaded)
+
+
+def read_clip(folder: Path, key: str, *, arrays: bool = True) -> Item:
+    """One clip by its key. Raises UserError when no complete shard has it."""
+    for path in shard_paths(folder):
+        with tarfile.open(path, "r:") as tar:
+            names = set(tar.getnames())
+            if f"{key}.json" not in names:
+                continue
+            parts = {}
+            for kind in ("json", "mp4", "npz"):
+                if f"{key}.{kind}" in names:
+                    file = tar.extractfile(f"{key}.{kind}")
+                    assert file is not None
+                    parts[kind] = file.read()
+            return _item(key, parts, arrays)
+    raise UserError(f"no clip {key!r} in {folder}", "keys are eight digits, counted from 00000000")

@@ -1,0 +1,53 @@
+"""Verifies a folder of shards: the ledger, every clip's parts, and that facts and pictures agree in shape."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from tenku.data import ledger, shards
+from tenku.errors import UserError
+from tenku.world import captions
+from tenku.world.grammar import Scene, held_out
+
+
+def check_folder(folder: Path) -> dict[str, Any]:
+    """Counts and problems in words. Raises UserError when there is no folder or no ledger."""
+    paths = shards.shard_paths(folder)
+    book = ledger.read(folder)
+    problems: list[str] = []
+    if book.license != "CC0-1.0":
+        problems.append(f"the ledger's licence is {book.license!r}")
+    known, keys = set(captions.vocabulary()), set()
+    for path in paths:
+        try:
+            for item in shards.iter_clips(folder, arrays=True, shards=[path]):
+                keys.add(item.key)
+                problems += [f"{path.name} {item.key}: {wrong}" for wrong in _clip_problems(item, known, book.recipe)]
+        except (UserError, tarfile.TarError, OSError, ValueError, EOFError) as error:
+            problems.append(f"{path.name}: {error}")
+    if book.complete and len(keys) != book.planned:
+        problems.append(f"the ledger promises {book.planned} clips, there are {len(keys)}")
+    return {"folder": str(folder), "shards": len(paths), "clips": len(keys), "complete": book.complete, "problems": problems}
+
+
+def _clip_problems(item: shards.Item, known: set[str], recipe: dict[str, Any]) -> list[str]:
+    facts, found = item.facts, []
+    shape = (facts["frames"], facts["height"], facts["width"], 3)
+    if item.clip.frames.shape != shape:
+        found.append(f"frames are {item.clip.frames.shape}, facts say {shape}")
+    if len(facts["cameras"]) != facts["frames"] or any(len(t["poses"]) != facts["frames"] for t in facts["things"]):
+        found.append("cameras or poses are not one per frame")
+    scene = Scene.from_json(facts["scene"])
+    if recipe.get("split") == "train" and held_out(scene):
+        found.append(f"holds held-out {', '.join(held_out(scene))}")
+    for register in captions.REGISTERS:
+        strange = set(captions.words(facts["captions"][register])) - known
+        if strange:
+            found.append(f"caption words outside the vocabulary: {sorted(strange)}")
+    for name, array in item.arrays.items():
+        wanted = facts["frames"] - (name == "flow")
+        if array.shape[:3] != (wanted, facts["height"], facts["width"]):
+            found.append(f"{name} is {array.shape}")
+    return found

@@ -58,7 +58,7 @@ def vocabulary() -> Words:
     known = tuple(world_captions.vocabulary())
     said = set(known)
     lexicon = {synonym: canonical for canonical, synonyms in world_captions.LEXICON.items() for synonym in synonyms
-               if not set(synonym.split()) <= said}
+               if "/" not in synonym and not set(synonym.split()) <= said}
     return Words(known, lexicon)
 
 

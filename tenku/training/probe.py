@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ from tenku.world.grammar import Scene
 
 UNSEEN = 0.05  # share of the clips that is kept from training and measured on
 SMOOTHING = 0.05  # of the targets: what is asked for is now and then not to be seen
-IGNORED = -100  # target of a question that a scene does not answer
 MIRROR = {"moves left": "moves right", "pan left": "pan right", "orbit left": "orbit right"}
 MIRROR |= {right: left for left, right in MIRROR.items()}
 
@@ -44,7 +43,7 @@ class ProbeTraining:
 
     data: Path  # folder of world shards
     out: Path  # folder of the run; `probe.safetensors` appears there
-    extra: Path | None = None  # a second folder of shards, such as the held-out split
+    extra: Sequence[Path] = ()  # more folders of shards, such as the held-out split
     codec: Path | None = None  # codec.safetensors whose blur the probe must see through; None: none
     preset: str = "nano"
     steps: int = 2500
@@ -66,21 +65,18 @@ class Examples:
     """Clips as the probe sees them, with the answers."""
 
     frames: Tensor  # uint8 B T H W 3
-    answers: Tensor  # int64 B fields, IGNORED where the scene has none
+    answers: Tensor  # int64 B fields
 
 
 def answers(scene: Scene) -> list[int]:
-    """The index of the right answer per field.
-
-    With bystanders in the picture nobody can tell which subject is meant: such a scene teaches place, light and
-    camera only. What runs into a subject that "is hit" belongs to the action and is no bystander.
-    """
+    """The index of the right answer per field."""
     right = expected(scene)
-    alone = len(scene.things) == 1 or (len(scene.things) == 2 and scene.things[0].action == "is hit")
-    return [
-        choices.index(right[field]) if alone or field in ("place", "light", "camera") else IGNORED
-        for field, choices in FIELDS.items()
-    ]
+    return [choices.index(right[field]) for field, choices in FIELDS.items()]
+
+
+def unambiguous(scene: Scene) -> bool:
+    """Whether it is plain which subject is meant: it is alone, or with what runs into it when it "is hit"."""
+    return len(scene.things) == 1 or (len(scene.things) == 2 and scene.things[0].action == "is hit")
 
 
 @torch.inference_mode()
@@ -119,7 +115,7 @@ class Library:
             if len(plain) == args.clips:
                 break
         if not plain or not unseen:
-            raise UserError(f"no clip in {args.data} lasts {SECONDS:g} s in the shape {WIDTH}x{HEIGHT}",
+            raise UserError(f"too few clips in {args.data} show one subject for {SECONDS:g} s in {WIDTH}x{HEIGHT}",
                             "render some: tenku world make --out DIR")
         self.plain, self.unseen = _pack(plain), _pack(unseen)
         self.coded = _pack(coded) if coded else None
@@ -138,14 +134,14 @@ class Library:
 
 def _clips(args: ProbeTraining) -> Iterator[tuple[Clip, Scene]]:
     """The folders' clips in turn, one of each while both last, so that a limit cuts off both alike."""
-    sources = [iter_clips(folder) for folder in (args.data, args.extra) if folder]
+    sources = [iter_clips(folder) for folder in (args.data, *args.extra)]
     while sources:
         for source in list(sources):
             sample = next(source, None)
             if sample is None:
                 sources.remove(source)
-            elif usable(sample.clip):
-                yield sample.clip, Scene.from_json(sample.facts["scene"])
+            elif usable(sample.clip) and unambiguous(scene := Scene.from_json(sample.facts["scene"])):
+                yield sample.clip, scene
 
 
 def _pack(examples: list[tuple[np.ndarray, list[int]]]) -> Examples:
@@ -189,34 +185,26 @@ def disturb(examples: Examples, draw: np.random.Generator) -> Examples:
 
 
 def probe_loss(scores: dict[str, Tensor], right: Tensor) -> Tensor:
-    """Sum over the fields of the mean cross-entropy; fields without an answer count nothing."""
-    losses = []
-    for column, field in enumerate(FIELDS):
-        target = right[:, column]
-        if bool((target != IGNORED).any()):
-            losses.append(F.cross_entropy(scores[field], target, ignore_index=IGNORED, label_smoothing=SMOOTHING))
+    """Sum over the fields of the mean cross-entropy with smoothed targets."""
+    losses = [F.cross_entropy(scores[field], right[:, column], label_smoothing=SMOOTHING)
+              for column, field in enumerate(FIELDS)]
     return torch.stack(losses).sum()
 
 
 @torch.inference_mode()
 def accuracy(probe: Probe, examples: Examples) -> dict[str, float]:
-    """Share of right answers per field, among the clips that have one."""
+    """Share of right answers per field."""
     scores = [probe(frames) for frames in examples.frames.split(16)]
-    found = {}
-    for column, field in enumerate(FIELDS):
-        guess = torch.cat([s[field] for s in scores]).argmax(1)
-        asked = examples.answers[:, column] != IGNORED
-        if bool(asked.any()):
-            found[field] = float((guess == examples.answers[:, column])[asked].float().mean())
-    return found
+    guesses = torch.stack([torch.cat([s[field] for s in scores]).argmax(1) for field in FIELDS], 1)
+    return dict(zip(FIELDS, (guesses == examples.answers).float().mean(0).tolist(), strict=True))
 
 
 def train_probe(args: ProbeTraining, on_step: Callable[[int], None] | None = None) -> Path:
     """Trains, or goes on training, the probe. Returns the path of `probe.safetensors`."""
     if args.preset not in PROBE_PRESETS:
         raise UserError(f"no such preset: {args.preset!r}", f"one of {', '.join(PROBE_PRESETS)}")
-    for folder in (args.data, args.extra):
-        if folder and not folder.is_dir():
+    for folder in (args.data, *args.extra):
+        if not folder.is_dir():
             raise UserError(f"no such folder: {folder}", "render some clips first: tenku world make --out DIR")
     with torch.random.fork_rng():  # module initialisers draw from torch's own stream
         torch.manual_seed(args.seed)
@@ -233,7 +221,7 @@ def train_probe(args: ProbeTraining, on_step: Callable[[int], None] | None = Non
         with torch.autocast("cpu", torch.bfloat16):
             scores = probe(examples.frames)
         loss = probe_loss(scores, examples.answers)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = optimizer.step(learning_rate(step, args.steps, args.rate))
         ema.update(step)
         run.log(step, 3 * probe.flops() * args.batch, {"loss": float(loss.detach()), "norm": norm})

@@ -1,0 +1,51 @@
+"""`tenku eval`: how often a model shows what it was asked for, beside what the measure itself can see."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+HELP = "measure a model on 200 fixed prompts with a probe trained on rendered truth"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verb; defaults are those of the benchmark and the Request."""
+    from tenku.request import Request
+
+    parser.add_argument("--model", default="nano", metavar="NAME",
+                        help="the bundled model, or a folder that `tenku train` wrote (default: nano)")
+    parser.add_argument("--seeds", type=int, default=2, metavar="N", help="takes of each prompt (default: 2)")
+    parser.add_argument("--limit", type=int, default=200, metavar="N",
+                        help="only the first N prompts, which are balanced too (default: 200, all)")
+    parser.add_argument("--steps", type=int, default=Request.steps, metavar="N",
+                        help=f"denoising steps (default: {Request.steps})")
+    parser.add_argument("--guidance", type=float, default=Request.guidance, metavar="G",
+                        help=f"how hard the prompt pulls (default: {Request.guidance:g})")
+    parser.add_argument("--probe", type=Path, metavar="FILE", help="another probe than the bundled one")
+    parser.add_argument("--codec-clips", type=int, default=64, metavar="N",
+                        help="unseen clips that the codec is measured on; 0 leaves it out (default: 64)")
+    parser.add_argument("--out", type=Path, default=Path("runs/out/eval"), metavar="DIR",
+                        help="folder for report.json, index.html and the clips; the same command again continues"
+                             " (default: runs/out/eval)")
+    parser.add_argument("--json", action="store_true", help="print report.json on stdout instead of the table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures, writes the report, prints the table."""
+    from tenku.evaluation.benchmark import Settings, evaluate
+    from tenku.evaluation.page import write_page
+    from tenku.evaluation.probe import BUNDLED
+    from tenku.evaluation.report import table
+
+    settings = Settings(
+        out=arguments.out, model=arguments.model, takes=arguments.seeds, limit=arguments.limit,
+        steps=arguments.steps, guidance=arguments.guidance, probe=arguments.probe or BUNDLED,
+        codec_clips=arguments.codec_clips,
+    )  # fmt: skip
+    report = evaluate(settings, lambda line: print(line, file=sys.stderr, flush=True))
+    write_page(report, arguments.out / "index.html")
+    print(json.dumps(report.to_json(), indent=1) if arguments.json else table(report))
+    print(f"report: {arguments.out / 'index.html'}", file=sys.stderr)
+    return 0

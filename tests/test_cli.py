@@ -180,7 +180,7 @@ def test_json_says_what_was_made_and_notes_go_to_stderr_only_as_notes(tiny_model
 
 def test_the_same_request_gives_the_same_pictures_alone_or_among_others(tiny_model, tmp_path):
     model = ["--model", str(tiny_model)]
-    seeds = {"a": ["--seed", "8"], "b": ["--seed", "8"], "c": ["--seed", "7", "--samples", "3"]}
+    seeds = {"a": ["--seed", "8"], "b": ["--seed", "8"], "c": ["--seed", "7", "--samples", "2"]}
     for name, flags in seeds.items():
         assert generate(tmp_path, *flags, *model, "-o", str(tmp_path / f"{name}.gif")) == 0
     first, again, among = (media.read_clip(tmp_path / f"{n}.gif").frames for n in ("a", "b", "c-2"))
@@ -216,7 +216,7 @@ def test_a_preview_is_a_sealed_picture(tiny_model, tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing_behind(tiny_model, tmp_path):
-    asked = ["generate", "a red ball", "--steps", "200", "--samples", "4", "--model", str(tiny_model)]
+    asked = ["generate", "a red ball", "--steps", "200", "--samples", "2", "--model", str(tiny_model)]
     files = ["-o", str(tmp_path / "out.mp4"), "--preview", str(tmp_path / "now.png")]
     process = subprocess.Popen([*COMMAND, *asked, *files], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
@@ -228,6 +228,22 @@ def test_an_interrupted_run_leaves_nothing_behind(tiny_model, tmp_path):
     assert error.splitlines()[-1] == "interrupted"
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_generating_opens_no_connection(tiny_model, tmp_path):
+    program = """
+import sys
+seen = []
+sys.addaudithook(lambda event, args: seen.append(event) if event.startswith("socket.") else None)
+from tenku.cli import main
+code = main(sys.argv[1:]) or main(["verify", sys.argv[-1]])
+print("SEEN", code, *seen)
+"""
+    out = tmp_path / "out.mp4"
+    asked = ["generate", "a red ball", "--steps", "1", "--size", "64x48", "--seconds", "0.5"]
+    done = subprocess.run([sys.executable, "-c", program, *asked, "--model", str(tiny_model), "-o", str(out)],
+                          capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines()[-1] == "SEEN 0", done.stdout + done.stderr
 
 
 def test_a_prompt_that_starts_with_a_dash_follows_two(tiny_model, tmp_path):

@@ -65,6 +65,16 @@ def test_a_closed_pipe_is_no_traceback(arguments):
         assert done.returncode in (0, 1)
 
 
+def test_a_missing_extra_is_said_in_one_line(tmp_path):
+    program = "import sys; sys.modules['mujoco'] = None; from tenku.cli import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run([sys.executable, "-c", program, "world", "clip", "--out", str(tmp_path / "clip.mp4")],
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    error, hint = done.stderr.splitlines()
+    assert error == "error: this needs mujoco, which is not installed"
+    assert "tenku[world]" in hint
+
+
 # -- refusals ----------------------------------------------------------------------------------------------
 
 BAD: dict[str, list[str]] = {

@@ -25,12 +25,17 @@ def scene(frames: int = 17, width: int = 128, height: int = 80, seed: int = 0) -
     return out
 
 
-def texture(frames: int = 17, width: int = 128, height: int = 80, seed: int = 0, speed: int = 1) -> Frames:
-    """Noise with the spectrum of photographs (amplitude 1/f), drifting: hard for a mark. [T, H, W, 3]"""
+def texture(
+    frames: int = 17, width: int = 128, height: int = 80, seed: int = 0, speed: int = 1, rough: float = 40,
+) -> Frames:
+    """Noise with the spectrum of photographs (amplitude 1/f), drifting: hard for a mark. [T, H, W, 3]
+
+    speed: pixels a frame; rough: standard deviation in levels.
+    """
     draw = rng.stream(seed, "test texture")
     down, across = np.fft.fftfreq(2 * height)[:, None] * height, np.fft.fftfreq(2 * width)[None] * width
     spectrum = np.fft.fft2(draw.standard_normal((2 * height, 2 * width))) / np.maximum(1, np.hypot(down, across))
     wide = np.real(np.fft.ifft2(spectrum))
-    wide = 128 + 40 * wide / wide.std()
+    wide = 128 + rough * wide / wide.std()
     views = [np.roll(wide, t * speed, 1)[:height, :width] for t in range(frames)]
     return np.repeat(np.clip(views, 0, 255).astype(np.uint8)[..., None], 3, 3)

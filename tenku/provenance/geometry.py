@@ -97,7 +97,7 @@ def search(
     for mirrored in (False, True):
         base = np.ascontiguousarray(plane[:, ::-1]) if mirrored else plane
         for width, height in _scales():
-            size = (max(PLANE, height) + 2, max(PLANE, width) + 2)
+            size = (_transform_size(height), _transform_size(width))
             if size not in spectra:
                 spectra[size] = np.conj(np.fft.rfft2(impulses, size))
             score, place, places = _peak(resize(base, height, width), spectra[size], size)
@@ -105,6 +105,11 @@ def search(
             ranked.append((score, Place(width, height, *place, mirrored)))
     ranked.sort(key=lambda r: -r[0])
     return [place for _, place in ranked[:keep]], tried
+
+
+def _transform_size(side: int) -> int:
+    """A length for the FFT that holds the pattern and a picture of that side, of small prime factors."""
+    return next(n for n in (144, 160, 180, 200) if n > max(side, PLANE))
 
 
 def _peak(

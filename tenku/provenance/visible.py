@@ -8,7 +8,6 @@ does not depend on a font or its version.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,7 +18,7 @@ from tenku.media import Frames
 
 PERIOD = 24.0  # seconds for one round
 PLATE, INK = 0.42, 0.85  # opacity of the dark plate and of the light letters
-THRESHOLD = 0.6  # of `detect`'s score; docs/provenance.md has the calibration
+THRESHOLD = 0.5  # of `detect`'s score; docs/provenance.md has the calibration
 _MADE_AT = (128, 192, 256, 384, 512, 640, 960, 1280)  # frame widths from which a file may have been resized
 _LOOK = 24  # frames that the reader looks at
 
@@ -70,15 +69,22 @@ def stamp(frame_width: int) -> tuple[Plane, Plane]:
 def place(seconds: float, frame: tuple[int, int], mark: tuple[int, int]) -> tuple[int, int]:
     """Left and top of the mark in a frame, both sizes as (width, height) in pixels.
 
-    A superellipse that hugs the border; at 0 seconds in the lower right.
+    A rectangle near the border, walked at an even pace; at 0 seconds in the lower right, from there to the left.
     """
-    angle = math.tau * (0.125 + seconds / PERIOD)
-    spot = []
-    for room, wave in ((frame[0] - mark[0], math.cos(angle)), (frame[1] - mark[1], math.sin(angle))):
-        margin = min(room / 2, 0.03 * max(frame))
-        reach = math.copysign(abs(wave) ** 0.35, wave)  # 0.35: nearly a rectangle
-        spot.append(round(room / 2 + (room / 2 - margin) * reach))
-    return max(0, spot[0]), max(0, spot[1])
+    margin = 0.03 * max(frame)
+    low = [min((f - m) / 2, margin) for f, m in zip(frame, mark, strict=True)]
+    across, down = (f - m - 2 * edge for f, m, edge in zip(frame, mark, low, strict=True))
+    across, down = max(0.0, across), max(0.0, down)
+    way = (seconds / PERIOD % 1) * 2 * (across + down)
+    if way < across:
+        x, y = across - way, down
+    elif way < across + down:
+        x, y = 0.0, down - (way - across)
+    elif way < 2 * across + down:
+        x, y = way - across - down, 0.0
+    else:
+        x, y = across, way - 2 * across - down
+    return max(0, round(low[0] + x)), max(0, round(low[1] + y))
 
 
 def draw(frames: Frames, fps: float) -> Frames:
@@ -133,15 +139,20 @@ def _inks(width: int) -> list[Plane]:
 def _follow(luma: list[Plane], seconds: npt.NDArray[np.floating], ink: Plane) -> float:
     """Mean correlation of the letters with what lies on their path, at the best of 3 x 3 neighbouring spots."""
     height, width = luma[0].shape
-    pattern = ink - ink.mean()
+    pattern = _without_stripes(ink)
     pattern = pattern / np.sqrt(np.square(pattern).sum())
     total = np.zeros((3, 3))
     for picture, moment in zip(luma, seconds.tolist(), strict=True):
         x, y = place(moment, (width, height), (ink.shape[1], ink.shape[0]))
         x, y = min(max(x, 1), width - ink.shape[1] - 1), min(max(y, 1), height - ink.shape[0] - 1)
         region = picture[y - 1:y + ink.shape[0] + 1, x - 1:x + ink.shape[1] + 1]
-        spots = np.lib.stride_tricks.sliding_window_view(region, ink.shape)
-        spots = spots - spots.mean((2, 3), keepdims=True)
+        spots = _without_stripes(np.lib.stride_tricks.sliding_window_view(region, ink.shape))
         norm = np.sqrt(np.square(spots).sum((2, 3)))
         total += (spots * pattern).sum((2, 3)) / np.maximum(norm, 1e-3 * ink.size)
     return float(total.max()) / len(luma)
+
+
+def _without_stripes(pictures: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """Less the mean of each row and column: horizons and walls else pass for lines of letters."""
+    rows = pictures - pictures.mean(-1, keepdims=True)
+    return rows - rows.mean(-2, keepdims=True)

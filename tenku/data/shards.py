@@ -7,6 +7,8 @@ is called `*.tar` is always whole; tar headers carry no time and no user, so the
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import json
 import os
@@ -42,7 +44,9 @@ class ShardWriter:
         self._temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
     def __enter__(self) -> ShardWriter:
-        self._tar = tarfile.open(self._temporary, "w", format=tarfile.USTAR_FORMAT)
+        self._file = open(self._temporary, "wb")  # noqa: SIM115
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # ends with the process, however it ends: see `sweep`
+        self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
         return self
 
     def add(self, key: str, clip: Clip, facts: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
@@ -59,12 +63,23 @@ class ShardWriter:
         info.size = len(data)
         self._tar.addfile(info, io.BytesIO(data))
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._tar.close()
+        self._file.close()
         if kind is None:
             os.replace(self._temporary, self.path)
         else:
             self._temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes the half-written shards of killed runs; one that is being written now is left alone."""
+    for path in folder.glob("*.tar.*.tmp"):
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -106,7 +121,9 @@ def _iter_shard(path: Path, arrays: bool, skip: Callable[[str], bool] | None) ->
 def _item(key: str, parts: dict[str, bytes], arrays: bool) -> Item:
     missing = {"json", "mp4"} - set(parts)
     if missing:
-        raise UserError(f"clip {key} lacks its {' and '.join(sorted(missing))}", "the shard is damaged: delete it and make it again")
+        raise UserError(
+            f"clip {key} lacks its {' and '.join(sorted(missing))}", "the shard is damaged: delete it and make it again"
+        )
     loaded: dict[str, np.ndarray] = {}
     if arrays and "npz" in parts:
         with np.load(io.BytesIO(parts["npz"]), allow_pickle=False) as stored:

@@ -34,9 +34,13 @@ class Handle:
 class Law(Protocol):
     """What makes a thing move."""
 
-    def begin(self, data: Any) -> None: ...
+    def begin(self, data: Any) -> None:
+        """Sets position and velocity at time 0."""
+        ...
 
-    def step(self, data: Any, t: float) -> None: ...
+    def step(self, data: Any, t: float) -> None:
+        """Acts before the physics step that starts at t (seconds)."""
+        ...
 
 
 @dataclass
@@ -48,11 +52,13 @@ class Rest:
     velocity: tuple[float, ...] = (0, 0, 0, 0, 0, 0)  # m/s and rad/s
 
     def begin(self, data: Any) -> None:
+        """Puts the body at its pose with its velocity."""
         data.qpos[self.h.qpos : self.h.qpos + 3] = self.pose[0]
         data.qpos[self.h.qpos + 3 : self.h.qpos + 7] = self.pose[1]
         data.qvel[self.h.dof : self.h.dof + 6] = self.velocity
 
     def step(self, data: Any, t: float) -> None:
+        """Nothing acts but gravity and contact."""
         pass
 
 
@@ -69,6 +75,7 @@ class Drive(Rest):
     until: float = np.inf  # seconds; afterwards it coasts
 
     def step(self, data: Any, t: float) -> None:
+        """Pushes towards the target velocity."""
         force = data.xfrc_applied[self.h.body]
         force[:] = 0
         if t > self.until:
@@ -86,6 +93,7 @@ class Spin(Rest):
     rate: float = 0.0  # rad/s
 
     def step(self, data: Any, t: float) -> None:
+        """Holds the rate and stays upright."""
         v = data.qvel[self.h.dof : self.h.dof + 6]
         v[0:2] *= 0.9
         v[3:5] *= 0.9
@@ -101,6 +109,7 @@ class Jump(Rest):
     stood: float = 0.0
 
     def step(self, data: Any, t: float) -> None:
+        """Leaps when it has stood long enough."""
         v = data.qvel[self.h.dof : self.h.dof + 6]
         v[3:6] *= 0.5
         on_ground = data.qpos[self.h.qpos + 2] < self.pose[0][2] + 0.02 and v[2] < 0.3
@@ -125,6 +134,7 @@ class Topple(Rest):
     start: float = 0.15  # seconds
 
     def step(self, data: Any, t: float) -> None:
+        """Pushes while the thing is nearly upright and slow."""
         force = data.xfrc_applied[self.h.body]
         force[:] = 0
         if t < self.start:
@@ -146,9 +156,11 @@ class Path:
     flaps: list[tuple[int, float, float, float]] = field(default_factory=list)  # qpos, amplitude, offset, Hz
 
     def begin(self, data: Any) -> None:
+        """Goes to the start of the path."""
         self.step(data, 0.0)
 
     def step(self, data: Any, t: float) -> None:
+        """Goes to the pose of time t."""
         data.mocap_pos[self.mocap], data.mocap_quat[self.mocap] = self.pose_at(t)
         for qpos, amplitude, offset, hertz in self.flaps:
             data.qpos[qpos] = offset + amplitude * np.sin(2 * np.pi * hertz * t)
@@ -163,10 +175,12 @@ class Swing:
     angle: float  # radians at the start
 
     def begin(self, data: Any) -> None:
+        """Pulls the pendulum aside."""
         data.qpos[self.qpos] = self.angle
         data.qvel[self.dof] = 0.0
 
     def step(self, data: Any, t: float) -> None:
+        """Nothing acts but gravity."""
         pass
 
 

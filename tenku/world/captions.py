@@ -121,7 +121,18 @@ def _deed(facts: dict[str, Any], k: int, voice: _Voice) -> tuple[str, str] | Non
         finite, participle = voice.say(lex.DEED, key).split("/")
         way = next((voice.say(lex.WAY, _WAY[d.split()[-1]]) for d in done if d.startswith("to the ")), "")
         return f"{finite} {way}".strip(), f"{participle} {way}".strip()
-    for action in ("bounces", "falls", "jumps", "spins", "swings", "topples", "floats", "takes off", "in the air", "rests"):
+    for action in (
+        "bounces",
+        "falls",
+        "jumps",
+        "spins",
+        "swings",
+        "topples",
+        "floats",
+        "takes off",
+        "in the air",
+        "rests",
+    ):
         if action in done:
             finite, participle = voice.say(lex.DEED, _special(action, subject, facts)).split("/")
             return finite, participle
@@ -225,7 +236,9 @@ def _everything(facts: dict[str, Any], voice: _Voice) -> str:
     for k, thing in enumerate(facts["things"][1:], start=1):
         other = _deed(facts, k, voice)
         if other and HITS not in thing["done"]:
-            sentences.append(f"the {voice.say(lex.COLOUR, thing['colour'])} {voice.say(lex.SUBJECT, thing['subject'])} {other[0]}")
+            sentences.append(
+                f"the {voice.say(lex.COLOUR, thing['colour'])} {voice.say(lex.SUBJECT, thing['subject'])} {other[0]}"
+            )
     if _moves(facts):
         sentences.append(voice.say(lex.CAMERA, _CAMERA[facts["scene"]["camera"]]))
     return " ".join(s[0].upper() + s[1:] + "." for s in sentences)

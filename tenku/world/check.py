@@ -21,6 +21,8 @@ def check_folder(folder: Path) -> dict[str, Any]:
         problems.append(f"the ledger's licence is {book.license!r}")
     known, keys = set(captions.vocabulary()), set()
     for path in paths:
+        if not _ends(path):
+            problems.append(f"{path.name}: cut short")
         try:
             for item in shards.iter_clips(folder, arrays=True, shards=[path]):
                 keys.add(item.key)
@@ -29,7 +31,19 @@ def check_folder(folder: Path) -> dict[str, Any]:
             problems.append(f"{path.name}: {error}")
     if book.complete and len(keys) != book.planned:
         problems.append(f"the ledger promises {book.planned} clips, there are {len(keys)}")
-    return {"folder": str(folder), "shards": len(paths), "clips": len(keys), "complete": book.complete, "problems": problems}
+    return {
+        "folder": str(folder),
+        "shards": len(paths),
+        "clips": len(keys),
+        "complete": book.complete,
+        "problems": problems,
+    }
+
+
+def _ends(path: Path) -> bool:
+    """Whether a tar file has its end: two blocks of zeros, in whole records."""
+    data = path.read_bytes()
+    return len(data) % tarfile.RECORDSIZE == 0 and data[-2 * tarfile.BLOCKSIZE :] == bytes(2 * tarfile.BLOCKSIZE)
 
 
 def _clip_problems(item: shards.Item, known: set[str], recipe: dict[str, Any]) -> list[str]:

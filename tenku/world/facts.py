@@ -15,7 +15,7 @@ from tenku.world.camera import intrinsics, project
 from tenku.world.flow import flow_between
 from tenku.world.grammar import HITS, MOVES
 from tenku.world.parts import SOLID_GROUP
-from tenku.world.stage import Actor, Stage
+from tenku.world.stage import Actor, Stage, rope
 
 _CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], dtype=np.float64)
 
@@ -129,9 +129,7 @@ class Record:
         """The middle of a thing (a swing's body begins at its beam, so the middle hangs below it)."""
         position = data.xpos[actor.body].copy()
         if hasattr(actor.law, "angle"):
-            from tenku.world.stage import _rope
-
-            position += data.xmat[actor.body].reshape(3, 3) @ [0, 0, -_rope(actor.thing)]
+            position += data.xmat[actor.body].reshape(3, 3) @ [0, 0, -rope(actor.thing)]
         return position, data.xquat[actor.body].copy()
 
     def _seen(self, k: int, data: Any, pose: np.ndarray) -> tuple[list[float] | None, float]:
@@ -155,9 +153,9 @@ class Record:
         if (clip_high - clip_low).min() <= 0:
             return None, 0.0
         box = [round(float(v), 2) for v in (*clip_low, *clip_high)]
-        # Shrink towards the middle so that rays meet the surface and not its rim.
-        step = max(1, len(points) // 64)
-        targets = np.concatenate([c.mean(axis=0) + 0.9 * (c - c.mean(axis=0)) for c in clouds])[::step]
+        # A dozen points of each geom, shrunk towards its middle so that rays meet the surface and not its rim.
+        picked = [(cloud.mean(axis=0), cloud[:: max(1, len(cloud) // 12)]) for cloud in clouds]
+        targets = np.concatenate([middle + 0.9 * (cloud - middle) for middle, cloud in picked])
         spots, away = project(targets, pose, self.width, self.height)
         inside = (spots >= 0).all(axis=1) & (spots < (self.width, self.height)).all(axis=1) & (away > 0.1)
         if not inside.any():
@@ -179,7 +177,7 @@ class Record:
                 "subject": actor.thing.subject, "colour": actor.thing.colour, "size": actor.thing.size,
                 "action": actor.thing.action, "height": round(2 * actor.centre, 3),
                 "poses": np.round(poses, 4).tolist(), "boxes": self.boxes[k], "visible": self.visible[k],
-                "done": deeds(k, actor, poses, contacts, self.cameras[0]),
+                "done": deeds(k, actor, poses, contacts, self.cameras[0], stage.scene.place),
             })  # fmt: skip
         facts = {
             "scene": stage.scene.to_json(),
@@ -209,7 +207,7 @@ class Record:
 
 
 def deeds(k: int, actor: Actor, poses: np.ndarray, contacts: list[dict[str, Any]],
-          camera: np.ndarray) -> list[str]:  # fmt: skip
+          camera: np.ndarray, place: str) -> list[str]:  # fmt: skip
     """What thing k provably did, in words of the grammar and a few more ("falls", "in the air", "tumbles").
 
     `poses` is [T, 7]; left and right, near and away are the initial camera's. Short clips prove little.
@@ -223,7 +221,8 @@ def deeds(k: int, actor: Actor, poses: np.ndarray, contacts: list[dict[str, Any]
     floor = position[:, 2] - actor.centre
     grounded = [c for c in contacts if c["a"] == "ground" and c["b"] == k]
     if len(poses) == 1:
-        return ["in the air"] if floor[0] > 0.3 and action in (*MOVES, "jumps", "bounces", "flies across", "takes off") else []
+        aloft = action in (*MOVES, "jumps", "bounces", "flies across", "takes off") and place != "coral reef"
+        return ["in the air"] if floor[0] > 0.3 and aloft else []
     if action in MOVES or action == "flies across":
         along = {"left": -sideways, "right": sideways, "away": away, "near": -away}
         direction = max(along, key=lambda word: along[word])

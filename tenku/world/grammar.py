@@ -250,14 +250,17 @@ def variant(scene: Scene, **fields: str) -> Scene:
     if any(name in fields for name in ("subject", "colour", "size", "action", "place")):
         scene = replace(scene, things=scene.things[:1], relations=())
     main = replace(scene.things[0], **{k: v for k, v in fields.items() if k in ("subject", "colour", "size", "action")})
-    scene = replace(scene, **{k: v for k, v in fields.items() if k in ("place", "light", "camera")})
+    scene = replace(scene, place=fields.get("place", scene.place), light=fields.get("light", scene.light),
+                    camera=fields.get("camera", scene.camera))  # fmt: skip
     scene = replace(scene, things=(main, *scene.things[1:]))
     check(scene)
     possible = (*actions(main.subject, scene.place), *((HITS,) if main.action == HITS else ()))
     if not possible:
         homes = [place for place in PLACES if actions(main.subject, place)]
         if "place" in fields:
-            raise UserError(f"a {main.subject} does not belong in the place {scene.place!r}", f"try: {', '.join(homes)}")
+            raise UserError(
+                f"a {main.subject} does not belong in the place {scene.place!r}", f"try: {', '.join(homes)}"
+            )
         scene, possible = replace(scene, place=homes[0]), actions(main.subject, homes[0])
     if main.action not in possible:
         if "action" in fields:
@@ -304,7 +307,8 @@ def _draw(rng: np.random.Generator, seed: int) -> Scene:
     action = _pick(rng, options, [_WEIGHT.get(a, 1.0) for a in options])
     main = _thing(rng, subject, action)
     count = _pick(rng, (1, 2, 3), (0.63, 0.26, 0.11))
-    things, relations = (main,), ()
+    things: tuple[Thing, ...] = (main,)
+    relations: tuple[Relation, ...] = ()
     if action == "is hit":
         things = (main, _hitter(rng, main))
     elif count > 1:

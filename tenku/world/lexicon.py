@@ -6,7 +6,10 @@ plain. `captions.vocabulary()` is read off these tables, so a word that is not h
 
 from __future__ import annotations
 
-SUBJECT = {
+# canonical phrase -> synonyms
+Table = dict[str, tuple[str, ...]]
+
+SUBJECT: Table = {
     "ball": ("sphere", "globe", "round ball", "football"),
     "cube": ("box", "block", "crate", "square block"),
     "cylinder": ("drum", "barrel", "can", "pillar", "column"),
@@ -18,7 +21,7 @@ SUBJECT = {
     "sailing boat": ("sailboat", "boat", "yacht", "ship", "sailing ship"),
     "rocket": ("spaceship", "spacecraft", "missile", "space rocket", "shuttle"),
     "aeroplane": ("airplane", "plane", "aircraft", "propeller plane", "jet"),
-    "drone": ("quadcopter", "flying drone", "multicopter"),
+    "drone": ("quadcopter", "toy drone", "multicopter"),
     "butterfly": ("moth", "winged insect", "insect"),
     "fish": ("goldfish", "tropical fish", "sea fish"),
     "robot": ("android", "toy robot", "machine", "droid"),
@@ -26,7 +29,7 @@ SUBJECT = {
     "lighthouse": ("beacon", "light tower", "tower"),
     "coffee cup": ("mug", "cup", "coffee mug", "teacup"),
 }
-COLOUR = {
+COLOUR: Table = {
     "red": ("crimson", "scarlet", "ruby", "cherry red"),
     "orange": ("tangerine", "amber", "bright orange"),
     "yellow": ("golden", "lemon", "bright yellow", "gold"),
@@ -38,8 +41,8 @@ COLOUR = {
     "black": ("dark", "jet black", "ebony"),
     "white": ("pale", "ivory", "snow white"),
 }
-SIZE = {"small": ("little", "tiny", "mini", "miniature"), "large": ("big", "huge", "giant", "great", "massive")}
-PLACE = {
+SIZE: Table = {"small": ("little", "tiny", "mini", "miniature"), "large": ("big", "huge", "giant", "great", "massive")}
+PLACE: Table = {
     "in a meadow": ("on a meadow", "on green grass", "in a grassy field", "on a lawn", "in a field", "in a park",
                     "on grassland"),
     "in the desert": ("in a sandy desert", "among the dunes", "between cacti", "on desert sand", "in a dry desert"),
@@ -53,7 +56,7 @@ PLACE = {
     "on a coral reef": ("underwater", "under water", "on the sea floor", "at a reef", "among corals",
                         "at the bottom of the sea"),
 }  # fmt: skip
-PLACE_ABOVE = {  # the same eight, for what flies
+PLACE_ABOVE: Table = {  # the same eight, for what flies
     "over a meadow": ("above a meadow", "over green grass", "above a field"),
     "over the desert": ("above the desert", "above the dunes", "over desert sand"),
     "over the snow": ("above the snow", "over a snowy landscape"),
@@ -63,13 +66,13 @@ PLACE_ABOVE = {  # the same eight, for what flies
     "over the moon": ("above the moon", "over the lunar surface"),
     "over a coral reef": ("above corals", "through a reef"),
 }
-LIGHT = {
+LIGHT: Table = {
     "by day": ("in daylight", "during the day", "in bright light", "in the daytime", "at noon"),
     "at sunset": ("at dusk", "in the evening", "in evening light", "at twilight", "in golden light"),
     "at night": ("in the dark", "after dark", "at midnight", "in the night", "at nighttime"),
     "in fog": ("in the mist", "in haze", "in foggy weather", "in misty air", "in hazy light"),
 }
-CAMERA = {
+CAMERA: Table = {
     "the camera is static": ("the camera stays still", "the camera does not move", "the camera is fixed",
                              "the shot is locked", "it is a static shot"),
     "the camera pans left": ("the camera turns left", "the view pans to the left", "the camera rotates left"),
@@ -86,7 +89,7 @@ CAMERA = {
     "the camera follows": ("the camera tracks it", "the camera follows it", "the camera moves along with it",
                            "it is a tracking shot"),
 }  # fmt: skip
-CAMERA_SHORT = {
+CAMERA_SHORT: Table = {
     "static camera": ("fixed camera", "static shot"),
     "panning left": ("pan left",),
     "panning right": ("pan right",),
@@ -98,7 +101,7 @@ CAMERA_SHORT = {
     "following camera": ("tracking shot", "following shot"),
 }
 # Verbs, "finite/participle". Moving depends on who moves.
-VERB = {
+VERB: Table = {
     "rolls/rolling": ("moves/moving", "is rolling/rolling along"),
     "drives/driving": ("moves/moving", "rides/riding", "speeds/speeding", "travels/travelling"),
     "sails/sailing": ("moves/moving", "travels/travelling"),
@@ -107,13 +110,13 @@ VERB = {
     "walks/walking": ("moves/moving", "strides/striding", "goes/going"),
     "slides/sliding": ("moves/moving", "glides/gliding", "slips/slipping"),
 }
-WAY = {
+WAY: Table = {
     "to the left": ("left", "leftwards", "from right to left", "toward the left"),
     "to the right": ("right", "rightwards", "from left to right", "toward the right"),
     "away": ("away from the camera", "into the distance", "away from us", "farther away", "away from the viewer"),
     "towards the camera": ("closer", "toward the camera", "towards us", "nearer", "towards the viewer"),
 }
-DEED = {
+DEED: Table = {
     "rests/resting": ("sits/sitting", "stands/standing", "is still/standing still", "stays/staying", "lies/lying",
                       "waits/waiting", "is/placed"),
     "hovers/hovering": ("stays in place/staying in place", "floats still/floating still"),
@@ -145,16 +148,16 @@ DEED = {
     "launches/launching": ("takes off/taking off", "lifts off/lifting off", "blasts off/blasting off"),
     "is in the air/in the air": ("is above the ground/above the ground", "is up in the air/up in the air"),
 }  # fmt: skip
-RELATION = {
+RELATION: Table = {
     "to the left of": ("left of", "on the left of", "on the left side of"),
     "to the right of": ("right of", "on the right of", "on the right side of"),
     "behind": ("in back of", "farther away than"),
     "in front of": ("before", "ahead of", "closer than"),
     "on top of": ("on", "atop", "standing on", "placed on"),
 }
-AFTER = {"and tumbles": ("and falls over", "and tips over", "and is knocked over")}
+AFTER: Table = {"and tumbles": ("and falls over", "and tips over", "and is knocked over")}
 # Words of the sentences around the phrases.
-FRAME = {
+FRAME: Table = {
     "there is": ("we see", "here is", "you can see", "a video of", "this shows"),
     "a": ("an",), "and": ("while", "with"), "in the scene": ("in the picture", "in view"),
     "it is": ("the subject is", "this one is"), "the": ("one",), "that is": ("which is",), "as": ("then",),

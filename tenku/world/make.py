@@ -18,7 +18,7 @@ import numpy as np
 
 from tenku import __version__
 from tenku.data import ledger
-from tenku.data.shards import ShardWriter
+from tenku.data.shards import ShardWriter, sweep
 from tenku.errors import UserError
 from tenku.rng import stream
 from tenku.world import captions, grammar
@@ -81,13 +81,16 @@ def make_shard(recipe: Recipe, number: int, path: Path) -> int:
         for index in range(number * SHARD, min((number + 1) * SHARD, recipe.clips)):
             scene, size = clip_scene(recipe, index)
             take = render(scene, Format(size.width, size.height, size.frames, recipe.fps), arrays=recipe.arrays)
-            said = {r: captions.caption(take.facts, r, stream(recipe.seed, "caption", r, index)) for r in captions.REGISTERS}
+            said = {
+                r: captions.caption(take.facts, r, stream(recipe.seed, "caption", r, index)) for r in captions.REGISTERS
+            }
             shard.add(f"{index:08d}", take.clip, {**take.facts, "captions": said}, take.arrays)
             total += size.frames
     return total
 
 
 def shard_path(folder: Path, number: int) -> Path:
+    """Where shard `number` of a folder is or will be."""
     return folder / f"{number:06d}.tar"
 
 
@@ -102,6 +105,7 @@ def make(recipe: Recipe, folder: Path, workers: int, progress: Callable[[int, in
         raise UserError(f"unknown split {recipe.split!r}", f"one of: {', '.join(SPLITS)}")
     folder.mkdir(parents=True, exist_ok=True)
     _same_recipe(recipe, folder)
+    sweep(folder)
     count = -(-recipe.clips // SHARD)
     numbers = [n for n in range(count) if not _whole(recipe, folder, n)]
     done, frames, began = count - len(numbers), 0, time.monotonic()
@@ -119,9 +123,16 @@ def make(recipe: Recipe, folder: Path, workers: int, progress: Callable[[int, in
             raise
     _write_ledger(recipe, folder)
     seconds = time.monotonic() - began
-    return {"folder": str(folder), "clips": recipe.clips, "shards": count, "rendered_shards": len(numbers),
-            "rendered_frames": frames, "seconds": round(seconds, 1), "frames_per_second": round(frames / max(seconds, 1e-9), 1),
-            "bytes": sum(shard_path(folder, n).stat().st_size for n in range(count))}  # fmt: skip
+    return {
+        "folder": str(folder),
+        "clips": recipe.clips,
+        "shards": count,
+        "rendered_shards": len(numbers),
+        "rendered_frames": frames,
+        "seconds": round(seconds, 1),
+        "frames_per_second": round(frames / max(seconds, 1e-9), 1),
+        "bytes": sum(shard_path(folder, n).stat().st_size for n in range(count)),
+    }
 
 
 def _quiet() -> None:
@@ -186,6 +197,8 @@ def progress_line(clock: Callable[[], float] = time.monotonic) -> Callable[[int,
         made = done - first[0]
         left = f"{(count - done) * seconds / made / 60:.1f} min left" if made else "..."
         end = "\n" if done == count else ""
-        print(f"\r{done}/{count} shards  {frames / seconds:.0f} frames/s  {left}   ", end=end, file=sys.stderr, flush=True)
+        print(
+            f"\r{done}/{count} shards  {frames / seconds:.0f} frames/s  {left}   ", end=end, file=sys.stderr, flush=True
+        )
 
     return show

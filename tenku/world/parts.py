@@ -59,6 +59,7 @@ class Kit:
         self.parts.append(Part(G.mjGEOM_BOX, half, pos, rgb, **more))
 
     def ball(self, pos: Vec, radius: float, rgb: RGB = (1, 1, 1), **more: Any) -> None:
+        """A sphere by its centre."""
         self.parts.append(Part(G.mjGEOM_SPHERE, (radius, 0, 0), pos, rgb, **more))
 
     def egg(self, pos: Vec, radii: Vec, rgb: RGB = (1, 1, 1), **more: Any) -> None:
@@ -74,10 +75,9 @@ class Kit:
         self.parts.append(Part(G.mjGEOM_CYLINDER, (radius, 0, 0), a, rgb, fromto=(*a, *b), **more))
 
     def mesh(self, vertices: Any, faces: Any, rgb: RGB = (1, 1, 1), **more: Any) -> None:
+        """A convex body: vertices [V, 3], faces [F, 3] counter-clockwise from outside."""
         v = np.asarray(vertices, dtype=np.float64)
-        self.parts.append(
-            Part(G.mjGEOM_MESH, (0, 0, 0), (0, 0, 0), rgb, vertices=v, faces=np.asarray(faces), **more)
-        )
+        self.parts.append(Part(G.mjGEOM_MESH, (0, 0, 0), (0, 0, 0), rgb, vertices=v, faces=np.asarray(faces), **more))
 
     def cone(self, z: float, low: float, high: float, height: float, rgb: RGB = (1, 1, 1),
              x: float = 0.0, y: float = 0.0, sides: int = 14, **more: Any) -> None:  # fmt: skip

@@ -18,7 +18,9 @@ CELL = (128, 80)  # pixels of a picture of the sheet
 _HOME = {"fish": "coral reef", "sailing boat": "open sea"}
 
 
-def single(subject: str, colour: str, size: str, action: str, place: str, light: str, camera: str, seed: int = 0) -> Scene:
+def single(
+    subject: str, colour: str, size: str, action: str, place: str, light: str, camera: str, seed: int = 0
+) -> Scene:
     """A scene of one subject (with something that hits it, where it "is hit")."""
     thing = Thing(subject, colour, size, action)
     other = (Thing("ball", "blue" if colour != "blue" else "red", "small", grammar.HITS),) if action == "is hit" else ()
@@ -42,8 +44,8 @@ def save_clip(out: Path, seed: int, fields: dict[str, str], text: str, fps: floa
     if out.suffix == ".png":
         Image.fromarray(take.clip.frames[0]).save(out)
     else:
-        with out.open("wb") as file:
-            encode_video(take.clip.frames, fps, file, container="mp4", codec="libx264")
+        encode_video(take.clip.frames, fps, out, container="mp4", codec="libx264", pixel_format="yuv420p",
+                     options={"crf": "16"})  # fmt: skip
     said = {r: captions.caption(take.facts, r, stream(seed, "caption", r)) for r in captions.REGISTERS}
     out.with_suffix(".json").write_text(json.dumps({**take.facts, "captions": said}))
     return said["everything"]
@@ -71,45 +73,90 @@ def _grid(cells: list[np.ndarray], columns: int) -> np.ndarray:
     return np.concatenate([np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)])
 
 
+_TELLING = {  # action -> who shows it best, and where
+    "rests": ("robot", "meadow"),
+    "moves left": ("car", "meadow"),
+    "moves right": ("ball", "meadow"),
+    "moves away": ("truck", "meadow"),
+    "moves near": ("sailing boat", "open sea"),
+    "bounces": ("ball", "beach"),
+    "jumps": ("snowman", "snow"),
+    "spins": ("house", "meadow"),
+    "flies across": ("aeroplane", "meadow"),
+    "swings": ("coffee cup", "meadow"),
+    "is hit": ("cylinder", "meadow"),
+    "topples": ("lighthouse", "meadow"),
+    "floats": ("sailing boat", "open sea"),
+    "takes off": ("rocket", "desert"),
+}
+
+
 def action_scenes() -> list[Scene]:
     """One telling scene for each action."""
-    who = {"rests": "robot", "moves left": "car", "moves right": "ball", "moves away": "truck", "moves near": "sailing boat",
-           "bounces": "ball", "jumps": "snowman", "spins": "house", "flies across": "aeroplane", "swings": "coffee cup",
-           "is hit": "cylinder", "topples": "lighthouse", "floats": "sailing boat", "takes off": "rocket"}  # fmt: skip
-    where = {"moves near": "open sea", "floats": "open sea", "takes off": "desert", "bounces": "beach", "jumps": "snow"}
     colours = tuple(COLOURS)
     return [
-        single(who[a], colours[i % 8], "large" if i % 2 else "small", a, where.get(a, "meadow"), "day", "static", i)
-        for i, a in enumerate(grammar.ACTIONS)
+        single(who, colours[i % 8], ("small", "large")[i % 2], action, where, "day", "static", i)
+        for i, (action, (who, where)) in enumerate(_TELLING.items())
     ]
+
+
+def _subjects() -> list[np.ndarray]:
+    cells = []
+    for i, subject in enumerate(SUBJECTS):
+        place, colour = _HOME.get(subject, "meadow"), tuple(COLOURS)[i % 8]
+        can = grammar.actions(subject, place)
+        scene = single(subject, colour, "large", "rests" if "rests" in can else can[0], place, "day", "static", i)
+        cells.append(_label(_still(scene), f"{colour} {subject}"))
+    return cells
+
+
+def _colours() -> list[np.ndarray]:
+    pairs = [(size, colour) for size in SIZES for colour in COLOURS]
+    return [
+        _label(_still(single("house", colour, size, "rests", "meadow", "day", "static", 5)), f"{size} {colour} house")
+        for size, colour in pairs
+    ]
+
+
+def _places() -> list[np.ndarray]:
+    who = {"open sea": ("sailing boat", "floats"), "coral reef": ("robot", "rests")}
+    cells = []
+    for light in LIGHTS:
+        for place in PLACES:
+            subject, action = who.get(place, ("car", "rests"))
+            scene = single(subject, "red", "large", action, place, light, "static", 3)
+            cells.append(_label(_still(scene), f"{place}, {light}"))
+    return cells
+
+
+def _cameras() -> list[np.ndarray]:
+    actions = {camera: "moves right" if camera == "follow" else "rests" for camera in CAMERAS}
+    return [
+        _label(_strip(single("truck", "red", "large", action, "city street", "day", camera, 2)), camera)
+        for camera, action in actions.items()
+    ]
+
+
+def _relations() -> list[np.ndarray]:
+    pair = (Thing("cube", "yellow", "small", "rests"), Thing("cylinder", "blue", "large", "rests"))
+    scenes = {kind: Scene(4, "beach", "day", "static", pair, (Relation(0, kind, 1),)) for kind in grammar.RELATIONS}
+    return [_label(_still(scene), f"cube {kind} cylinder") for kind, scene in scenes.items()]
 
 
 def sheet() -> np.ndarray:
     """The contact sheet, RGB uint8 [H, W, 3]: subjects, colours, places x lights, actions, cameras, relations."""
-    colours = tuple(COLOURS)
-    rows = [_grid([_label(_still(single(s, colours[i % 8], "large", "rests" if "rests" in grammar.actions(s, _HOME.get(s, "meadow"))
-                                        else grammar.actions(s, _HOME.get(s, "meadow"))[0],
-                                        _HOME.get(s, "meadow"), "day", "static", i)), f"{colours[i % 8]} {s}")
-                   for i, s in enumerate(SUBJECTS)], 10)]  # fmt: skip
-    rows.append(_grid([_label(_still(single("house", c, size, "rests", "meadow", "day", "static", 5)), f"{size} {c} house")
-                       for size in SIZES for c in colours], 10))  # fmt: skip
-    homes = {"open sea": ("sailing boat", "floats")}
-    rows.append(_grid([_label(_still(single(*_who(homes, p), p, light, "static", 3)), f"{p}, {light}")
-                       for light in LIGHTS for p in PLACES], 10 if len(PLACES) == 10 else 8))  # fmt: skip
-    rows.append(_grid([_label(_strip(s), s.things[0].action) for s in action_scenes()], 2))
-    rows.append(_grid([_label(_strip(single("truck", "red", "large", "moves right" if c == "follow" else "rests", "city street",
-                                            "day", c, 2)), c) for c in CAMERAS], 2))  # fmt: skip
-    pair = (Thing("cube", "yellow", "small", "rests"), Thing("cylinder", "blue", "large", "rests"))
-    rows.append(_grid([_label(_still(Scene(4, "beach", "day", "static", pair, (Relation(0, kind, 1),))), f"yellow cube {kind} cylinder")
-                       for kind in grammar.RELATIONS], 10))  # fmt: skip
+    strips = [_label(_strip(scene), scene.things[0].action) for scene in action_scenes()]
+    rows = [
+        _grid(_subjects(), 10),
+        _grid(_colours(), 10),
+        _grid(_places(), 8),
+        _grid(strips, 2),
+        _grid(_cameras(), 2),
+        _grid(_relations(), 5),
+    ]
     wide = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 6), (0, wide - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    return np.concatenate(padded)
-
-
-def _who(homes: dict[str, tuple[str, str]], place: str) -> tuple[str, str, str, str]:
-    subject, action = homes.get(place, ("robot" if place == "coral reef" else "car", "rests"))
-    return subject, "red", "large", action
+    margins = [((0, 6), (0, wide - row.shape[1]), (0, 0)) for row in rows]
+    return np.concatenate([np.pad(row, m, constant_values=255) for row, m in zip(rows, margins, strict=True)])
 
 
 def save_sheet(out: Path) -> None:

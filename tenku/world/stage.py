@@ -18,9 +18,11 @@ from tenku.world import places
 from tenku.world.camera import FOV, Track
 from tenku.world.grammar import COLOURS, FLYERS, HITS, MOVES, SIZES, Scene, Thing
 from tenku.world.parts import SOLID_GROUP, Kit, attach
+from tenku.world.placing import Room, room_for, side_of, size_of, spots_for, track_for, travel
 from tenku.world.subjects import SPECS, Spec
 
 STEP = 0.004  # seconds: the physics step is at most this
+_LINE = "rope"  # hangs on its thing's body but is no part of it
 ROPE = (0.55, 0.42, 0.26)
 # How lively a thing comes back from the ground, as (stiffness 1/s2, damping 1/s) of its contact.
 _SPRING = {"ball": (30000.0, 14.0), "coffee cup": (30000.0, 55.0), "house": (30000.0, 90.0)}
@@ -51,33 +53,23 @@ class Stage:
     swell: list[tuple[int, float, float]]  # mocap index, y at the start, height of moving waves
 
 
-@dataclass
-class _Room:
-    """What the camera will show at the stage's depth, known before anything is placed."""
-
-    distance: float
-    half: float  # metres, half the width of the picture at the target's distance
-    seconds: float  # the time in which an action is to be over
-    look: float  # metres, height of the target
-
-
 def build(scene: Scene, seconds: float, aspect: float, buffer: tuple[int, int], fps: float) -> Stage:
     """Stages a scene for a clip of `seconds` (> 0) in pictures of `aspect` = width / height.
 
     `buffer` is the (width, height) in pixels that the renderer will draw into.
     """
     rng = stream(scene.seed, "stage")
-    room = _room(scene, seconds, aspect, rng)
+    room = room_for(scene, seconds, aspect, rng)
     spec = _empty(buffer, fps, places.GRAVITY.get(scene.place, places.EARTH_GRAVITY))
     places.dress(spec, scene.place, scene.light, stream(scene.seed, "landmarks"))
-    spots = _spots(scene, room, rng)
+    spots = spots_for(scene, room, rng)
     drafts = [_draft(spec, i, thing, spots[i], scene, room) for i, thing in enumerate(scene.things)]
     swell = _swell(spec, rng) if scene.place == "open sea" else []
     model = spec.compile()
     gravity = -float(model.opt.gravity[2])
     actors = [_actor(model, i, scene, spots[i], room, gravity, drafts[i]) for i in range(len(drafts))]
     waves = [(int(model.body(name).mocapid[0]), y, high) for name, y, high in swell]
-    return Stage(scene, model, actors, _track(scene, room, spots, rng), waves)
+    return Stage(scene, model, actors, track_for(scene, room, spots, rng), waves)
 
 
 def _empty(buffer: tuple[int, int], fps: float, gravity: float) -> Any:
@@ -95,110 +87,6 @@ def _empty(buffer: tuple[int, int], fps: float, gravity: float) -> Any:
     return spec
 
 
-def _size(thing: Thing) -> tuple[float, float, float]:
-    """Length, width, height in metres."""
-    s, spec = SIZES[thing.size], SPECS[thing.subject]
-    return spec.length * s, spec.width * s, spec.height * s
-
-
-def _room(scene: Scene, seconds: float, aspect: float, rng: np.random.Generator) -> _Room:
-    main = scene.things[0]
-    height = _size(main)[2]
-    wide = {1: 1.0, 2: 1.22, 3: 1.42}[len(scene.things)]
-    look = 0.5 * height + 0.08
-    stretch = {"bounces": 1.16, "jumps": 1.14, "swings": 1.22, "flies across": 1.10, "is hit": 1.22, "takes off": 1.36,
-               "topples": 1.08}.get(main.action, 1.0)  # fmt: skip
-    if main.action in ("bounces", "jumps", "flies across", "takes off"):
-        look = max(look, 1.12 if main.action == "takes off" else 0.85)
-    if main.action == "swings":
-        look = 1.05
-    if main.subject in FLYERS and main.action in MOVES:
-        look = 0.8
-    if any(r.kind == "on top of" for r in scene.relations):
-        look, wide = 0.95, 1.2
-    narrow = max(1.0, 1.2 / aspect)
-    distance = 3.35 * max(wide, stretch) * narrow * float(rng.uniform(0.95, 1.06))
-    half = float(distance * np.tan(FOV / 2) * aspect)
-    return _Room(distance, half, max(seconds, 1.0), look)
-
-
-def _track(scene: Scene, room: _Room, spots: list[np.ndarray], rng: np.random.Generator) -> Track:
-    moving = scene.things[0].action in (*MOVES, "flies across")
-    around = spots[:1] if scene.camera == "follow" else spots
-    x = float(np.mean([spot[0] for spot in around]))
-    if scene.things[0].action in ("is hit", "flies across", "topples") or (scene.camera != "follow" and moving):
-        x = 0.0
-    y = float(np.mean([spot[1] for spot in around]))
-    if scene.camera != "follow":
-        y = 0.4 if scene.things[0].action in ("moves away", "moves near") else float(np.clip(y, -0.6, 0.9))
-    flat = 0.30 if scene.things[0].subject in FLYERS else 0.0  # wings are seen from above
-    height = room.look + room.distance * float(rng.uniform(0.06, 0.15)) + flat
-    swing = float(rng.uniform(0.40, 0.50)) if scene.camera.startswith("pan") else float(rng.uniform(0.95, 1.2))
-    if scene.camera.startswith("pan"):
-        swing *= min(1.0, room.half / 2.1)
-    return Track(scene.camera, (x, y, room.look), room.distance, height, float(rng.uniform(-0.12, 0.12)), swing,
-                 room.seconds)  # fmt: skip
-
-
-def _spots(scene: Scene, room: _Room, rng: np.random.Generator) -> list[np.ndarray]:
-    """Where each thing begins: x, y of its foot and z of what it stands on."""
-    things = scene.things
-    spots = [np.zeros(3) for _ in things]
-    jitter = rng.uniform(-1, 1, (3, 2)) * (0.10, 0.12)
-    lengths = [max(_size(thing)[0], _size(thing)[1]) for thing in things]
-    for relation in scene.relations:
-        a, b = relation.a, relation.b
-        gap = (lengths[a] + lengths[b]) / 2 * 0.92 + 0.22
-        if relation.kind in ("left of", "right of"):
-            spots[b][0] = spots[a][0] + (gap if relation.kind == "left of" else -gap)
-        elif relation.kind == "on top of":
-            spots[a][2] = SPECS[things[b].subject].top * SIZES[things[b].size]
-            if things[b].subject == "truck":
-                spots[a][0] = -0.26 * SIZES[things[b].size]
-        else:
-            deep = 1.15 if relation.kind == "in front of" else -1.05
-            # Aside by half a gap, so that nobody is hidden; what passes by hides and shows anyway.
-            spots[b][:2] = (float(rng.choice((-1, 1))) * (0.45 if things[0].action in MOVES else 0.62) * gap, deep)
-    if not any(r.kind == "on top of" for r in scene.relations):
-        middle = (min(s[0] for s in spots) + max(s[0] for s in spots)) / 2
-        for k, spot in enumerate(spots):
-            spot[0] -= middle
-            spot[:2] += jitter[k]
-    _departure(scene, room, spots)
-    return spots
-
-
-def _departure(scene: Scene, room: _Room, spots: list[np.ndarray]) -> None:
-    """Moves the starting place of whatever travels back by half of its way."""
-    action = scene.things[0].action
-    if action in MOVES:
-        travel = _travel(scene, room)
-        ux, uy = act.TOWARDS[action.split()[1]]
-        spots[0][0] -= ux * travel / 2
-        spots[0][1] = {"away": -0.35, "near": travel - 0.5}.get(action.split()[1], spots[0][1])
-    if action == "topples":
-        spots[0][0] -= _side(scene) * 0.35 * _size(scene.things[0])[2]
-    for k, thing in enumerate(scene.things):
-        if thing.action == HITS:
-            side = _side(scene)
-            spots[k][:] = (side * min(room.half * 0.88, 2.3), 0.0, 0.0)
-            spots[0][:2] = (side * 0.25, 0.0)
-
-
-def _side(scene: Scene) -> float:
-    """-1 or +1, a coin that belongs to the scene: where a blow comes from, where a tower falls."""
-    return 1.0 if stream(scene.seed, "side").random() < 0.5 else -1.0
-
-
-def _travel(scene: Scene, room: _Room) -> float:
-    """Metres that a moving main subject covers within `room.seconds`."""
-    action, camera = scene.things[0].action, scene.camera
-    if action in ("moves away", "moves near"):
-        return 3.4 if action == "moves away" else 3.0
-    opposed = (action, camera) in (("moves left", "pan right"), ("moves right", "pan left"))
-    return room.half * (0.72 if opposed else 0.85 if camera == "dolly in" else 1.02)
-
-
 def _kinematic(thing: Thing, place: str) -> bool:
     """Whether a thing follows a path instead of forces."""
     if place == "open sea":
@@ -210,7 +98,7 @@ def _kinematic(thing: Thing, place: str) -> bool:
     return thing.subject == "drone" and thing.action == "spins"
 
 
-def _draft(spec: Any, index: int, thing: Thing, spot: np.ndarray, scene: Scene, room: _Room) -> str:
+def _draft(spec: Any, index: int, thing: Thing, spot: np.ndarray, scene: Scene, room: Room) -> str:
     """Adds a thing's body (and gantry, rock or flame) to the spec. Returns how it is held: free, mocap or hinge."""
     scale, measures = SIZES[thing.size], SPECS[thing.subject]
     kit = Kit()
@@ -222,13 +110,14 @@ def _draft(spec: Any, index: int, thing: Thing, spot: np.ndarray, scene: Scene, 
     name = f"thing{index}"
     how = "mocap" if _kinematic(thing, scene.place) else "hinge" if thing.action == "swings" else "free"
     if how == "hinge":
-        length = _rope(thing)
+        length = rope(thing)
         _gantry(spec, room)
         body = spec.worldbody.add_body(name=name, pos=[0, 0, _BEAM])
         body.add_joint(name=f"{name}_hinge", type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 1, 0], damping=0.0)
         drop += length  # the origin is the pivot: parts hang `length` below it
-        body.add_geom(type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[0.022, 0, 0], rgba=(*ROPE, 1.0), contype=0,
-                      conaffinity=0, mass=0.01, fromto=[0, 0, 0, 0, 0, -length + measures.height * scale * 0.45])  # fmt: skip
+        end = [0, 0, 0, 0, 0, -length + measures.height * scale * 0.45]
+        body.add_geom(name=_LINE, type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[0.022, 0, 0], fromto=end,
+                      rgba=(*ROPE, 1.0), contype=0, conaffinity=0, mass=0.01)  # fmt: skip
     else:
         body = spec.worldbody.add_body(name=name, mocap=how == "mocap")
         if how == "free":
@@ -275,14 +164,18 @@ _LEAN = {"aeroplane": 0.34, "drone": 0.25, "butterfly": 0.65}
 _BEAM = 2.08  # metres, height of the beam that swings hang from
 
 
-def _rope(thing: Thing) -> float:
+def rope(thing: Thing) -> float:
     """Metres from the beam to the middle of what hangs."""
-    return _BEAM - 0.14 - _size(thing)[2] / 2
+    return _BEAM - 0.14 - size_of(thing)[2] / 2
 
 
-def _gantry(spec: Any, room: _Room) -> None:
+def _gantry(spec: Any, room: Room) -> None:
     half = min(1.75, room.half * 0.9)
-    for a, b in (((-half, 0, _BEAM), (half, 0, _BEAM)), ((-half, 0, 0), (-half, 0, _BEAM)), ((half, 0, 0), (half, 0, _BEAM))):
+    for a, b in (
+        ((-half, 0, _BEAM), (half, 0, _BEAM)),
+        ((-half, 0, 0), (-half, 0, _BEAM)),
+        ((half, 0, 0), (half, 0, _BEAM)),
+    ):
         spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[0.05, 0, 0], fromto=[*a, *b],
                                 rgba=(0.36, 0.24, 0.14, 1), contype=0, conaffinity=0)  # fmt: skip
 
@@ -293,17 +186,18 @@ def _swell(spec: Any, rng: np.random.Generator) -> list[tuple[str, float, float]
     for k in range(8):
         y, high = -2.6 + 2.3 * k, float(rng.uniform(0.06, 0.11))
         body = spec.worldbody.add_body(name=f"wave{k}", mocap=True)
-        body.add_geom(type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=[float(rng.uniform(3.5, 6.0)), 0.6, high],
-                      pos=[float(rng.uniform(-2.5, 2.5)), 0, 0], rgba=(0.13, 0.45, 0.68, 1), contype=0, conaffinity=0)  # fmt: skip
+        wide, aside = float(rng.uniform(3.5, 6.0)), float(rng.uniform(-2.5, 2.5))
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=[wide, 0.6, high], pos=[aside, 0, 0],
+                      rgba=(0.13, 0.45, 0.68, 1), contype=0, conaffinity=0)  # fmt: skip
         rows.append((f"wave{k}", y, high))
     return rows
 
 
-def _actor(model: Any, index: int, scene: Scene, spot: np.ndarray, room: _Room, gravity: float, how: str) -> Actor:
+def _actor(model: Any, index: int, scene: Scene, spot: np.ndarray, room: Room, gravity: float, how: str) -> Actor:
     thing = scene.things[index]
     body = model.body(f"thing{index}").id
     ids = [g for g in range(model.ngeom) if model.body_rootid[model.geom_bodyid[g]] == body]
-    visible = [g for g in ids if model.geom_group[g] != SOLID_GROUP]
+    visible = [g for g in ids if model.geom_group[g] != SOLID_GROUP and model.geom(g).name != _LINE]
     centre = SPECS[thing.subject].height * SIZES[thing.size] / 2
     rng = stream(scene.seed, "actor", index)
     law: act.Law
@@ -324,7 +218,7 @@ def _actor(model: Any, index: int, scene: Scene, spot: np.ndarray, room: _Room, 
     return Actor(thing, SPECS[thing.subject], SIZES[thing.size], body, centre, law, visible)
 
 
-def _path(thing: Thing, spot: np.ndarray, scene: Scene, room: _Room, gravity: float, centre: float,
+def _path(thing: Thing, spot: np.ndarray, scene: Scene, room: Room, gravity: float, centre: float,
           rng: np.random.Generator) -> Any:  # fmt: skip
     """The path of a thing that flies, swims or floats."""
     phase = float(rng.uniform(0, 2 * np.pi))
@@ -335,7 +229,7 @@ def _path(thing: Thing, spot: np.ndarray, scene: Scene, room: _Room, gravity: fl
     high = np.array([spot[0], spot[1], max(0.8, centre + 0.3)])
     if thing.action in MOVES:
         word = thing.action.split()[1]
-        speed = np.array([*act.TOWARDS[word], 0.0]) * (_travel(scene, room) / room.seconds)
+        speed = np.array([*act.TOWARDS[word], 0.0]) * (travel(scene, room) / room.seconds)
         if at_sea and thing.subject not in FLYERS:
             tack = 0.6 * side if word in ("away", "near") else 0.0  # a sail seen edge-on would vanish
             return act.sail(floating, speed, act.HEADING[word] + tack, phase)
@@ -353,7 +247,7 @@ def _path(thing: Thing, spot: np.ndarray, scene: Scene, room: _Room, gravity: fl
     return act.hover(high, yaw, rate, phase)
 
 
-def _forces(thing: Thing, h: act.Handle, spot: np.ndarray, scene: Scene, room: _Room, centre: float,
+def _forces(thing: Thing, h: act.Handle, spot: np.ndarray, scene: Scene, room: Room, centre: float,
             rng: np.random.Generator) -> act.Law:  # fmt: skip
     """The law of a thing that obeys forces, and its start."""
     turn = float(rng.uniform(-0.3, 0.3))
@@ -365,7 +259,7 @@ def _forces(thing: Thing, h: act.Handle, spot: np.ndarray, scene: Scene, room: _
     action = thing.action
     if action in MOVES:
         word = action.split()[1]
-        speed = np.array(act.TOWARDS[word]) * (_travel(scene, room) / room.seconds)
+        speed = np.array(act.TOWARDS[word]) * (travel(scene, room) / room.seconds)
         return _travelling(thing, h, place, speed, act.HEADING[word])
     if action == HITS:
         word = "left" if spot[0] > 0 else "right"
@@ -377,18 +271,18 @@ def _forces(thing: Thing, h: act.Handle, spot: np.ndarray, scene: Scene, room: _
         return act.Jump(h, upright, height=float(rng.uniform(0.62, 0.82)))
     if action == "topples":
         half = min(SPECS[thing.subject].length, SPECS[thing.subject].width) / 2 * SIZES[thing.size]
-        return act.Topple(h, upright, side=_side(scene), height=2 * centre, half_width=half)
+        return act.Topple(h, upright, side=side_of(scene), height=2 * centre, half_width=half)
     if action == "bounces":
         low = h.gravity < 5
-        place = place + [0, 0, float(rng.uniform(0.85, 1.0)) if low else float(rng.uniform(1.1, 1.4))]
-        tilt = (0.0, 0.0) if thing.subject == "ball" else tuple(rng.uniform(0.12, 0.3, 2) * side)
-        pose = (place, act.euler_quat((*tilt, yaw)))
+        place[2] += float(rng.uniform(0.85, 1.0)) if low else float(rng.uniform(1.1, 1.4))
+        tilt = np.zeros(2) if thing.subject == "ball" else rng.uniform(0.12, 0.3, 2) * side
+        pose = (place, act.euler_quat((float(tilt[0]), float(tilt[1]), yaw)))
         return act.Rest(h, pose, (float(rng.uniform(-0.2, 0.2)), 0, -1.6 if low else 0.0, 0, 0, 0))
     if action == "flies across":  # thrown: the flight is gravity's
         flight = 0.95 if h.gravity > 5 else 1.8
         place = np.array([-side * room.half * 0.95, 0.0, 0.6 + centre])
-        speed = side * room.half * 1.9 / max(min(room.seconds, 2.0), flight)
-        return act.Rest(h, (place, upright[1]), (speed, 0, h.gravity * flight / 2 * 0.92, 0, side * 3.0, 0))
+        along = side * room.half * 1.9 / max(min(room.seconds, 2.0), flight)
+        return act.Rest(h, (place, upright[1]), (along, 0, h.gravity * flight / 2 * 0.92, 0, side * 3.0, 0))
     return act.Rest(h, upright)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -122,7 +123,7 @@ def rocket(k: Kit, c: RGB) -> None:
     k.ball((0.0, 0.16, 0.62), 0.075, GLASS)
     k.cone(0.02, 0.13, 0.09, 0.12, DARK)
     for turn in np.arange(4) * np.pi / 2:
-        x, y = float(np.cos(turn)), float(np.sin(turn))
+        x, y = float(np.cos(turn)), float(np.sin(turn))  # one fin on each side
         k.box((0.25 * x, 0.25 * y, 0.17), (0.10 if abs(x) > 0.5 else 0.025, 0.10 if abs(y) > 0.5 else 0.025, 0.17),
               shade(c, 0.75))  # fmt: skip
     k.can((0, 0, 0), (0, 0, 0.95), 0.28, solid=True)
@@ -150,8 +151,8 @@ def drone(k: Kit, c: RGB) -> None:
             k.can((0.48 * x, 0.42 * y, 0.42), (0.48 * x, 0.42 * y, 0.45), 0.27, c)
             k.can((0.48 * x, 0.42 * y, 0.35), (0.48 * x, 0.42 * y, 0.47), 0.05, DARK)
     k.ball((0.29, 0, 0.22), 0.08, DARK)
-    for y in (-0.2, 0.2):
-        k.rod((-0.2, y, 0.03), (0.2, y, 0.03), 0.03, DARK)
+    for skid in (-0.2, 0.2):
+        k.rod((-0.2, skid, 0.03), (0.2, skid, 0.03), 0.03, DARK)
     k.box((0, 0, 0.23), (0.45, 0.45, 0.23), solid=True)
 
 
@@ -230,7 +231,7 @@ def coffee_cup(k: Kit, c: RGB) -> None:
     k.cone(0, 0.27, 0.36, 0.66, c, sides=20)
     k.can((0, 0, 0.655), (0, 0, 0.665), 0.32, (0.22, 0.12, 0.06))
     ring = [(0.33 + 0.19 * np.sin(t), 0.36 + 0.19 * np.cos(t)) for t in np.linspace(0.1, np.pi - 0.1, 5)]
-    for (x0, z0), (x1, z1) in zip(ring[:-1], ring[1:], strict=True):
+    for (x0, z0), (x1, z1) in pairwise(ring):
         k.rod((float(x0), 0, float(z0)), (float(x1), 0, float(z1)), 0.05, c)
     k.can((0, 0, 0), (0, 0, 0.66), 0.32, solid=True)
 

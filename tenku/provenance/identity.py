@@ -74,15 +74,21 @@ def anchors() -> str:
 
     Makes nothing: reading a file must not leave a key behind. Raises UserError for unreadable anchors.
     """
+    from cryptography import x509
+
     found = []
     path = home() / FILE
-    with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
-        found.append(b"-----BEGIN CERT" + path.read_bytes().rpartition(b"-----BEGIN CERT")[2])
-    if cert := os.environ.get("TENKU_SIGNING_CERT"):
-        found.append(_read("TENKU_SIGNING_CERT", cert))
-    if extra := os.environ.get("TENKU_TRUST_ANCHORS"):
-        found.append(_read("TENKU_TRUST_ANCHORS", extra))
-    return b"\n".join(found).decode("ascii", "replace")
+    with contextlib.suppress(OSError):
+        found.append((str(path), path.read_bytes().partition(b"-----END PRIVATE KEY-----\n")[2]))
+    for variable in ("TENKU_SIGNING_CERT", "TENKU_TRUST_ANCHORS"):
+        if name := os.environ.get(variable):
+            found.append((variable, _read(variable, name)))
+    for source, pem in found:
+        try:
+            x509.load_pem_x509_certificates(pem)
+        except ValueError:  # C2PA would call every file tampered
+            raise UserError(f"no certificate can be read from {source}", "a PEM file is needed") from None
+    return b"\n".join(pem for _, pem in found).decode("ascii", "replace")
 
 
 def _read(variable: str, name: str) -> bytes:

@@ -1,0 +1,260 @@
+"""The signed manifest and the identity behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from scenes import scene
+
+from tenku import media
+from tenku.errors import UserError
+from tenku.provenance import identity, manifest
+from tenku.provenance.manifest import Signature
+from tenku.types import Clip
+
+RECORD = {"model": "tenku-tiny", "request": {"prompt": "ein roter Ball 球", "seed": 7, "scale": 2.5}}
+ENDINGS = [".mp4", ".webm", ".gif", ".png"]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TENKU_HOME", str(tmp_path / "home"))
+    for name in ("TENKU_SIGNING_CERT", "TENKU_SIGNING_KEY", "TENKU_TRUST_ANCHORS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "home"
+
+
+def signed(path: Path, record: dict | None = None) -> Path:
+    """A small signed file with the path's ending, unmarked."""
+    data = media.encode(Clip(scene(1 if path.suffix == ".png" else 3, 48, 32), 12.0), path.suffix)
+    about = manifest.describe("0123456789abcdef", record or RECORD, "15a0123456789")
+    data, beside = manifest.sign(data, media.sniff(data[:16]), about)
+    path.write_bytes(data)
+    if beside:
+        manifest.sidecar(path).write_bytes(beside)
+    return path
+
+
+def flipped(path: Path, at: int) -> Path:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+    return path
+
+
+# -- the manifest ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_signed_here_is_trusted_here(ending, tmp_path):
+    found = manifest.read(signed(tmp_path / f"a{ending}"))
+    assert found.signature is Signature.TRUSTED
+    assert found.ours
+    assert found.problems == ()
+    assert found.clip_id == "0123456789abcdef"
+    assert found.soft_binding == "15a0123456789"
+    assert found.request == {"clip": "0123456789abcdef", **RECORD}
+    assert found.signer.startswith("Tenku installation ")
+    assert manifest.sidecar(tmp_path / f"a{ending}").exists() == (ending == ".webm")
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_elsewhere_the_signer_is_unknown(ending, tmp_path, monkeypatch):
+    path = signed(tmp_path / f"a{ending}")
+    for other in ("nobody", "another"):  # a machine that never signed, and one with an identity of its own
+        monkeypatch.setenv("TENKU_HOME", str(tmp_path / other))
+        if other == "another":
+            identity.load()
+        found = manifest.read(path)
+        assert found.signature is Signature.UNKNOWN
+        assert found.problems == ()
+        assert not (tmp_path / "nobody").exists()  # reading makes no key
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_every_change_breaks_the_signature(ending, tmp_path):
+    path = signed(tmp_path / f"a{ending}")
+    data = path.read_bytes()
+    at = [len(data) - 20, len(data) * 3 // 4]
+    if (label := data.find(b"org.tenku.request")) > 0:
+        at += [label, label + 60]
+    for place in at:
+        path.write_bytes(data)
+        assert manifest.read(flipped(path, place)).signature is Signature.TAMPERED, place
+    path.write_bytes(data + b"x")
+    assert manifest.read(path).signature is Signature.TAMPERED
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_without_a_manifest_nothing_is_claimed(ending, tmp_path):
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(media.encode(Clip(scene(1, 48, 32), 12.0), ending))
+    assert manifest.read(path) == manifest.Manifest(Signature.MISSING)
+
+
+def test_a_webm_without_its_sidecar_or_with_anothers(tmp_path):
+    one, two = signed(tmp_path / "a.webm"), signed(tmp_path / "b.webm")
+    two.write_bytes(two.read_bytes() + b"\0")
+    manifest.sidecar(two).write_bytes(manifest.sidecar(one).read_bytes())
+    assert manifest.read(two).signature is Signature.TAMPERED
+    manifest.sidecar(two).write_bytes(b"no manifest at all")
+    assert manifest.read(two).signature is Signature.TAMPERED
+    manifest.sidecar(two).unlink()
+    assert manifest.read(two).signature is Signature.MISSING
+
+
+def test_the_kind_is_read_from_the_content(tmp_path):
+    path = signed(tmp_path / "a.mp4").rename(tmp_path / "a.png")
+    assert manifest.read(path).signature is Signature.TRUSTED
+
+
+def test_it_says_generated_by_a_model_and_marked(tmp_path):
+    import c2pa
+
+    with c2pa.Reader(str(signed(tmp_path / "a.mp4"))) as reader:
+        store = json.loads(reader.json())
+    active = store["manifests"][store["active_manifest"]]
+    actions = next(a for a in active["assertions"] if a["label"].startswith("c2pa.actions"))["data"]["actions"]
+    assert [a["action"] for a in actions] == ["c2pa.created", "c2pa.watermarked.bound"]
+    assert actions[0]["digitalSourceType"].endswith("/trainedAlgorithmicMedia")
+    assert active["claim_generator_info"][0]["name"] == "tenku"
+
+
+def test_no_promise_of_a_mark_that_is_not_there():
+    said = json.dumps(manifest.describe("0" * 16, RECORD, ""))
+    assert "watermarked" not in said
+    assert "soft-binding" not in said
+
+
+def test_no_path_user_or_machine_leaks(tmp_path):
+    import getpass
+    import socket
+
+    path = signed(tmp_path / "a secret name.mp4")
+    data = path.read_bytes()
+    names = {str(Path.home()), str(tmp_path), "secret name", socket.gethostname(), os.environ["TENKU_HOME"]}
+    names |= {getpass.getuser()} if len(getpass.getuser()) > 5 else set()  # "root" may be found by chance
+    assert not [name for name in names if len(name) > 3 and name.encode() in data]
+
+
+def test_a_strangers_manifest_cannot_steer_the_terminal():
+    store = {"active_manifest": "m", "manifests": {"m": {
+        "claim_generator_info": [{"name": "evil\x1b[2J", "version": 7}], "signature_info": {"common_name": "x" * 500},
+        "assertions": [{"label": 3}, None, {"label": "c2pa.soft-binding", "data": {"alg": manifest.MARK_ALGORITHM}}]}}}
+    found = manifest._summary(store, "Valid", {"activeManifest": {"failure": [{"code": ["?"]}, 4]}})
+    assert found.generator == "evil[2J"
+    assert len(found.signer) == 80
+    for hostile in (None, [], {"manifests": []}, {"manifests": {"None": {"claim_generator_info": "x"}}}):
+        assert manifest._summary(hostile, None, None).signature is Signature.TAMPERED
+
+
+# -- the identity ------------------------------------------------------------------------------------------------
+
+
+def test_the_identity_is_made_once_and_private(home):
+    first = identity.load()
+    path = home / identity.FILE
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert identity.load() == first
+    assert os.listdir(home) == [identity.FILE]
+    leaf, root = x509.load_pem_x509_certificates(first.chain_pem)
+    leaf.verify_directly_issued_by(root)
+    assert leaf.not_valid_after_utc - datetime.now(UTC) > timedelta(days=365 * 19)
+    assert not leaf.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert path.read_bytes().count(b"PRIVATE KEY-----") == 2  # one key, the leaf's: the root's is gone
+    assert first.algorithm == "ES256"
+
+
+def test_two_processes_make_one_identity(home):
+    program = "from tenku.provenance import identity; print(identity.load().fingerprint)"
+    racers = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    prints = {racer.communicate(timeout=60)[0].strip() for racer in racers}
+    assert prints == {identity.load().fingerprint}
+    assert os.listdir(home) == [identity.FILE]
+
+
+def test_home_follows_the_environment(monkeypatch, tmp_path):
+    assert identity.home() == tmp_path / "home"
+    monkeypatch.delenv("TENKU_HOME")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
+    assert identity.home() == tmp_path / "xdg" / "tenku"
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    assert identity.home() == Path.home() / ".config" / "tenku"
+
+
+def test_a_broken_identity_is_a_users_error(home, tmp_path):
+    home.mkdir()
+    (home / identity.FILE).write_text("nonsense")
+    with pytest.raises(UserError, match="identity"):
+        identity.load()
+    path = tmp_path / "a.png"
+    path.write_bytes(media.encode(Clip(scene(1, 48, 32), 1.0), ".png"))
+    with pytest.raises(UserError, match="identity"):  # and not: the file was tampered with
+        manifest.read(path)
+
+
+def operator(folder: Path, purpose: x509.ObjectIdentifier, days: int = 30) -> tuple[Path, Path, Path]:
+    """Certificate, key and root of an operator: PEM files."""
+    keys = [ec.generate_private_key(ec.SECP384R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Operator"),
+                        x509.NameAttribute(NameOID.COMMON_NAME, n)]) for n in ("operator root", "operator")]
+    made = []
+    for ca, key, name in zip((True, False), keys, names, strict=True):
+        builder = (
+            x509.CertificateBuilder().subject_name(name).issuer_name(names[0]).public_key(key.public_key())
+            .serial_number(x509.random_serial_number()).not_valid_before(datetime.now(UTC) - timedelta(days=60))
+            .not_valid_after(datetime.now(UTC) + timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca, None), True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(keys[0].public_key()), False)
+            .add_extension(x509.KeyUsage(not ca, False, False, False, False, ca, ca, False, False), True))
+        if not ca:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), False)
+        made.append(builder.sign(keys[0], hashes.SHA384()).public_bytes(serialization.Encoding.PEM))
+    pem = keys[1].private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                serialization.NoEncryption())
+    folder.mkdir(exist_ok=True)
+    paths = folder / "cert.pem", folder / "key.pem", folder / "root.pem"
+    for path, content in zip(paths, (made[1] + made[0], pem, made[0]), strict=True):
+        path.write_bytes(content)
+    return paths
+
+
+def test_the_operators_certificate(tmp_path, monkeypatch, home):
+    cert, key, root = operator(tmp_path / "operator", ExtendedKeyUsageOID.EMAIL_PROTECTION)
+    monkeypatch.setenv("TENKU_SIGNING_CERT", str(cert))
+    monkeypatch.setenv("TENKU_SIGNING_KEY", str(key))
+    assert identity.load().algorithm == "ES384"
+    found = manifest.read(signed(tmp_path / "a.mp4"))
+    assert (found.signature, found.signer) == (Signature.TRUSTED, "operator")
+    assert not home.exists()
+    monkeypatch.delenv("TENKU_SIGNING_CERT")
+    monkeypatch.delenv("TENKU_SIGNING_KEY")
+    assert manifest.read(tmp_path / "a.mp4").signature is Signature.UNKNOWN
+    monkeypatch.setenv("TENKU_TRUST_ANCHORS", str(root))
+    assert manifest.read(tmp_path / "a.mp4").signature is Signature.TRUSTED
+
+
+def test_certificates_that_cannot_sign_are_users_errors(tmp_path, monkeypatch):
+    cert, key, _ = operator(tmp_path / "good", ExtendedKeyUsageOID.EMAIL_PROTECTION)
+    wrong_use = operator(tmp_path / "wrong", ExtendedKeyUsageOID.CODE_SIGNING)
+    expired = operator(tmp_path / "expired", ExtendedKeyUsageOID.EMAIL_PROTECTION, days=-1)
+    cases = [(cert, None, "only one"), (cert, tmp_path / "none", "cannot read TENKU_SIGNING_KEY"),
+             (cert, wrong_use[1], "do not belong together"), (key, key, "no certificate"),
+             (*wrong_use[:2], "refuses the signing certificate"), (*expired[:2], "expired")]
+    for certificate, private, said in cases:
+        monkeypatch.setenv("TENKU_SIGNING_CERT", str(certificate))
+        monkeypatch.setenv("TENKU_SIGNING_KEY", str(private or ""))
+        with pytest.raises(UserError, match=said) as caught:
+            signed(tmp_path / "a.png")
+        assert caught.value.hint

@@ -176,3 +176,12 @@ def test_one_clip_from_the_command_line(tmp_path, capsys):
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     assert main(["world", "clip", "--subject", "dragon", "--out", str(tmp_path / "b.png")]) == 2
     assert main(["world", "clip", "--out", str(tmp_path / "b.gif")]) == 2
+
+
+def test_without_egl_the_error_says_what_to_install(tmp_path):
+    command = [sys.executable, "-c", "import sys; from tenku.cli import main; sys.exit(main())", "world", "clip"]
+    broken = {**os.environ, "__EGL_VENDOR_LIBRARY_DIRS": str(tmp_path)}
+    done = subprocess.run([*command, "--out", str(tmp_path / "a.png")], env=broken, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "EGL" in done.stderr
+    assert "libegl1 libegl-mesa0 libgl1-mesa-dri" in done.stderr

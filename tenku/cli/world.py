@@ -7,6 +7,8 @@ import json
 import sys
 from pathlib import Path
 
+from tenku.errors import UserError
+
 HELP = "draw, render and check captioned physical worlds"
 
 
@@ -42,8 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Does what was asked for."""
-    return {"make": _make, "clip": _clip, "sheet": _sheet, "check": _check}[args.what](args)
+    """Does what was asked for. Raises UserError when the renderer is not installed."""
+    try:
+        return {"make": _make, "clip": _clip, "sheet": _sheet, "check": _check}[args.what](args)
+    except ModuleNotFoundError as error:
+        if error.name != "mujoco":
+            raise
+        raise UserError("worlds need MuJoCo, which is not installed", 'pip install "tenku[world]"') from None
 
 
 def _make(args: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ class ShardWriter:
         self._temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
 
     def __enter__(self) -> ShardWriter:
-        self._file = open(self._temporary, "wb")  # noqa: SIM115
+        self._file = open(self._temporary, "wb")
         fcntl.flock(self._file, fcntl.LOCK_EX)  # ends with the process, however it ends: see `sweep`
         self._tar = tarfile.open(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
         return self

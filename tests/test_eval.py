@@ -199,6 +199,17 @@ def test_without_mujoco_the_run_says_what_is_missing(
     assert main(command) == 0
 
 
+def test_a_floor_can_be_kept(
+    command: list[str], evaluated: Path, probe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--floor", str(tmp_path / "floor.json")]) == 0
+    kept = truth.committed(sha256(probe), tmp_path / "floor.json")
+    assert kept is not None
+    assert kept.to_json() == json.loads((evaluated / "truth.json").read_text())["floor"]
+    assert truth.committed("another probe", tmp_path / "floor.json") is None
+    assert "truth through codec" in capsys.readouterr().out
+
+
 def test_numbers_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for flag, value in (("--seeds", "0"), ("--limit", "-1"), ("--limit", "many"), ("--codec-clips", "-1")):
         assert main(["eval", flag, value, "--out", str(tmp_path / "out")]) == 2
@@ -290,7 +301,6 @@ def test_the_committed_floor_is_that_of_the_bundled_probe() -> None:
     floor = truth.committed(sha256(BUNDLED))
     assert floor is not None
     assert set(floor.plain) == set(floor.coded) == {*FIELDS, "all six"}
-    assert truth.committed("another") is None
 
 
 # -- contact sheets -------------------------------------------------------------------------------------------

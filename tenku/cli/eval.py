@@ -29,23 +29,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/out/eval"), metavar="DIR",
                         help="folder for report.json, index.html and the clips; the same command again continues"
                              " (default: runs/out/eval)")
+    parser.add_argument("--floor", type=Path, metavar="FILE",
+                        help="measure the probe on truth alone, write its floor to FILE, and stop")
     parser.add_argument("--json", action="store_true", help="print report.json on stdout instead of the table")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures, writes the report, prints the table."""
-    from tenku.evaluation.benchmark import Settings, evaluate
+    from tenku.evaluation.benchmark import Settings, evaluate, keep_floor
     from tenku.evaluation.page import write_page
     from tenku.evaluation.probe import BUNDLED
-    from tenku.evaluation.report import table
+    from tenku.evaluation.report import grid, table
 
     settings = Settings(
         out=arguments.out, model=arguments.model, takes=arguments.seeds, limit=arguments.limit,
         steps=arguments.steps, guidance=arguments.guidance, probe=arguments.probe or BUNDLED,
         codec_clips=arguments.codec_clips,
     )  # fmt: skip
-    report = evaluate(settings, lambda line: print(line, file=sys.stderr, flush=True))
+    if arguments.floor:
+        floor = keep_floor(settings, arguments.floor, _say)
+        print(json.dumps(floor.to_json(), indent=1) if arguments.json
+              else grid({"truth": floor.plain, "truth through codec": floor.coded}))
+        return 0
+    report = evaluate(settings, _say)
     write_page(report, arguments.out / "index.html")
     print(json.dumps(report.to_json(), indent=1) if arguments.json else table(report))
     print(f"report: {arguments.out / 'index.html'}", file=sys.stderr)
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -221,6 +221,17 @@ def measure_floor(probe: Probe, codec: Any, chosen: Sequence[Prompt], takes: int
     return Floor(truth.figures(hits["plain"]), truth.figures(hits["coded"]), words)
 
 
+def keep_floor(settings: Settings, path: Path, say: Say) -> Floor:
+    """Measures the floor of a probe and writes it to `path`, to be shown where nothing can be rendered."""
+    from tenku.engines.bundled import load
+
+    probe, probe_sha256 = bundled(settings.probe)
+    chosen = prompts.load()[: settings.limit]
+    floor = measure_floor(probe, load(settings.model).codec, chosen, settings.takes, say)
+    replace_text(path, json.dumps({"probe_sha256": probe_sha256, **floor.to_json()}, indent=1) + "\n")
+    return floor
+
+
 def _kept(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """What an earlier run wrote, if it was about the same thing."""
     try:

@@ -9,13 +9,17 @@ from tenku.evaluation.probe import FIELDS
 
 def table(report: Report) -> str:
     """The figures as aligned text, readable without colour."""
-    columns = report.figures()
+    return "\n".join([grid(report.figures()), "", *legend(report), *(f"note: {note}" for note in report.notes)])
+
+
+def grid(columns: dict[str, dict[str, Figure]]) -> str:
+    """Column -> field -> figure as aligned text, a row per field."""
     rows = [["field", *columns]]
     for field in (*FIELDS, "all six"):
         rows.append([field, *(_cell(rows_of.get(field)) for rows_of in columns.values())])
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", *legend(report), *(f"note: {note}" for note in report.notes)])
+    return "\n".join(lines)
 
 
 def legend(report: Report) -> list[str]:

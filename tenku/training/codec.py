@@ -179,6 +179,7 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
         if run.due() or step == args.steps:
             run.save(step, codec, optimizer, ema, args.identity())
             _publish(codec, ema, args.out / "codec.safetensors", held, run)
+            run.leave_if_asked()
         if on_step:
             on_step(step)
     run.close()

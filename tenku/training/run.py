@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,10 @@ class Run:
         self.first_step = 0
         self.flops = self.session_flops = 0.0
         self._recent: list[float] = []
+        self._asked_to_stop = False
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self._stop)
         self._board: Any = None
         if tensorboard:
             try:
@@ -152,9 +157,20 @@ class Run:
         write_tensors(self.state_path, {k: v.clone() for k, v in tensors.items()}, header)
         self.saved = time.monotonic()
 
+    def _stop(self, number: int, _frame: object) -> None:
+        self._asked_to_stop = True
+        signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
+        print("stopping after this step; the same command again goes on", file=sys.stderr, flush=True)
+
     def due(self) -> bool:
-        """Whether it is time for a checkpoint."""
-        return time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        """Whether it is time for a checkpoint: every ten minutes, and when asked to stop."""
+        return self._asked_to_stop or time.monotonic() - self.saved > CHECKPOINT_SECONDS
+
+    def leave_if_asked(self) -> None:
+        """Raises KeyboardInterrupt after a SIGINT or SIGTERM; call it when everything is saved."""
+        if self._asked_to_stop:
+            self.close()
+            raise KeyboardInterrupt
 
     def log(self, step: int, flops: float, values: dict[str, float]) -> None:
         """Counts a step's FLOPs, and every ten seconds shows and keeps the averaged values."""
@@ -182,11 +198,9 @@ class Run:
               f"ETA {int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Closes the curve files."""
+        """Closes the curve files, gives the signals back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if self._board is not None:
             self._board.close()
-
-
-def total_norm(tensors: Iterable[Tensor]) -> float:
-    """Euclidean norm of all the tensors together."""
-    return float(torch.stack([t.float().square().sum() for t in tensors]).sum().sqrt())

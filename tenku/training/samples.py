@@ -24,7 +24,7 @@ PROMPTS = (
 )
 
 
-def write_samples(folder: Path, name: str, steps: int = 16, guidance: float = 4.0) -> Path:
+def write_samples(folder: Path, name: str, steps: int = 10, guidance: float = 4.0) -> Path:
     """Makes a clip of each prompt with the weights in `folder`, and seals them as `folder/samples/<name>.png`."""
     engine = Engine(folder, f"tenku-{folder.name}")
     clips, plans = [], []

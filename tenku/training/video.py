@@ -135,6 +135,7 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
             run.save(step, model, optimizer, ema, args.identity(codec))
             publish(model, ema, words, args.out / "transformer.safetensors",
                     {"flops": repr(run.flops), "steps": str(step), "longest": str(latents.longest)})
+            run.leave_if_asked()
             write_samples(args.out, f"{step:06d}")
         if on_step:
             on_step(step)

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -139,6 +140,14 @@ def _quiet() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
     os.environ["MUJOCO_GL"] = "egl"
     os.environ.setdefault("LP_NUM_THREADS", "0")
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Ends this worker when its parent was killed: it would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _whole(recipe: Recipe, folder: Path, number: int) -> bool:

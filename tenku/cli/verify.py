@@ -38,12 +38,17 @@ def _one(path: Path) -> tuple[int, dict[str, Any], str]:
     """Exit code, JSON record and text for one file."""
     from tenku.provenance.verify import examine
 
-    name = "".join(c if c.isprintable() else "?" for c in str(path))  # a name must not steer the terminal
+    name = _printable(path)
     try:
         report = examine(path)
     except UserError as error:
-        said = str(error) if path.name in str(error) else f"{name}: {error}"
-        record = {"file": name, "error": said, "hint": error.hint}
-        return 2, record, f"error: {said}" + (f"\nhint: {error.hint}" if error.hint else "")
+        said = _printable(error) if path.name in str(error) else f"{name}: {error}"
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        return 2, {"file": name, "error": said, "hint": error.hint}, f"error: {said}{hint}"
     lines = [f"{name}: {report.verdict.value}", *(f"  {line}" for line in report.evidence)]
     return report.verdict.exit_code, {"file": name, **report.to_json()}, "\n".join(lines)
+
+
+def _printable(text: object) -> str:
+    """A file's name must not steer the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in str(text))

@@ -36,7 +36,7 @@ from tenku.provenance.code import Payload
 PUBLIC_KEY = "tenku public mark 1"  # everybody's copy of Tenku finds this one, and whoever reads it can forge it
 FALSE_POSITIVES = 1e-6  # per file, search included, for all keys together
 FLOOR_DB = 40.0  # PSNR against the frames before marking
-_HARD_DB, _EASY_DB = 40.4, 43.5  # PSNR where the mark is hard to read, and where it is easy; before rounding
+_HARD_DB, _EASY_DB = 40.5, 42.5  # PSNR where the mark is hard to read, and where it is easy; before rounding
 _PILOT = 1024  # cells
 _COPIES = 12  # cells for each coded bit: 1024 + 256 * 12 = 64 * 64
 _LOOK = 16  # frames that the writer studies, 32 that the reader sums
@@ -94,7 +94,7 @@ def embed(frames: Frames, payload: Payload, key: str | None = None) -> Frames:
     hard = _scale(look, values, _HARD_DB)
     trial = np.stack([_apply(frame, values, hard) for frame in look])
     score = _score((geometry.cells_at(_plane(trial), geometry.Place()) * signs)[cells.pilot])
-    scale = _scale(look, values, min(max(_HARD_DB + (score - 10) * 0.17, _HARD_DB), _EASY_DB))
+    scale = _scale(look, values, min(_HARD_DB + max(0.0, score - 20) * 0.15, _EASY_DB))
     out = np.empty_like(frames)
     for t, frame in enumerate(frames):
         out[t] = _apply(frame, values, scale)

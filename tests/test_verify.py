@@ -1,0 +1,244 @@
+"""tenku verify: one verdict for each file, by all three layers, in words, in JSON and as an exit code."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenes import scene
+
+from tenku import media
+from tenku.cli import main
+from tenku.provenance import geometry, invisible, manifest, verify, visible
+from tenku.provenance.code import Payload
+from tenku.provenance.manifest import Manifest, Signature
+from tenku.provenance.seal import Model, seal
+from tenku.provenance.verify import Verdict, examine, judge
+from tenku.types import Clip
+
+MODEL = Model("tenku-tiny", "c0ffee")
+RECORD = {"prompt": "a red ball", "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("sealed") / "a.mp4"
+    return seal(Clip(scene(17), 12.0), RECORD, path, model=MODEL).path
+
+
+def recoded(frames: np.ndarray, path: Path, fps: float = 12.0) -> Path:
+    media.encode_video(frames, fps, path, container="mp4", codec="libx264", pixel_format="yuv420p",
+                       options={"crf": "28"})
+    return path
+
+
+# -- real files ----------------------------------------------------------------------------------------------------
+
+
+def test_a_sealed_file_is_made_by_tenku(sealed, capsys):
+    assert main(["verify", str(sealed)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{sealed}: made by Tenku"
+    assert [line.split(":")[0].strip() for line in said[1:]] == ["signature", "invisible mark", "visible mark"]
+    assert "intact and trusted" in said[1]
+
+
+@pytest.mark.parametrize("ending", [".webm", ".gif", ".png"])
+def test_so_are_the_other_formats(ending, tmp_path):
+    path = tmp_path / f"a{ending}"
+    seal(Clip(scene(1 if ending == ".png" else 9), 12.0), RECORD, path, model=MODEL)
+    report = examine(path)
+    assert report.verdict is Verdict.MADE
+    assert report.manifest.signature is Signature.TRUSTED
+    assert report.mark.found
+    assert report.plate.found
+
+
+def test_on_another_machine_the_mark_speaks_for_an_unknown_signer(sealed, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("TENKU_HOME", str(tmp_path / "another"))
+    assert main(["verify", str(sealed)]) == 0
+    assert "intact, signer unknown here" in capsys.readouterr().out
+
+
+def test_a_converted_copy_is_known_by_its_mark(sealed, tmp_path, capsys):
+    copy = recoded(media.read_clip(sealed).frames, tmp_path / "copy.mp4")
+    assert main(["verify", str(copy)]) == 0
+    said = capsys.readouterr().out
+    assert "signature: none" in said
+    assert "without its signature" in said
+
+
+@pytest.mark.parametrize("damage", ["flip", "append", "cut"])
+def test_a_changed_file_was_ours(damage, sealed, tmp_path, capsys):
+    data = bytearray(sealed.read_bytes())
+    if damage == "flip":
+        data[-200] ^= 4
+    changed = {"flip": data, "append": data + b"x", "cut": data[:-300]}[damage]
+    path = tmp_path / "changed.mp4"
+    path.write_bytes(bytes(changed))
+    assert main(["verify", str(path)]) == 1
+    said = capsys.readouterr().out
+    assert "made by Tenku and changed since" in said
+    assert "bmffHash.mismatch" in said
+
+
+def test_pictures_of_others_are_not_ours(tmp_path, capsys):
+    assert main(["verify", str(recoded(scene(9), tmp_path / "a.mp4"))]) == 1
+    assert "no sign of Tenku" in capsys.readouterr().out
+
+
+def test_a_drawn_plate_proves_nothing(tmp_path, capsys):
+    assert main(["verify", str(recoded(visible.draw(scene(9), 12), tmp_path / "a.mp4"))]) == 1
+    said = capsys.readouterr().out
+    assert "without proof" in said
+    assert "anybody can draw" in said
+
+
+def test_a_manifest_moved_to_other_pictures_does_not_fit(sealed, tmp_path, monkeypatch):
+    other = tmp_path / "b.webm"
+    other.write_bytes(media.encode(Clip(scene(9, seed=5), 12.0), ".webm"))
+    mine = seal(Clip(scene(9), 12.0), RECORD, tmp_path / "a.webm", model=MODEL)
+    assert mine.sidecar is not None
+    manifest.sidecar(other).write_bytes(mine.sidecar.read_bytes())
+    assert examine(other).verdict is Verdict.TAMPERED
+
+
+def test_the_mark_of_one_clip_under_the_signature_of_another(tmp_path):
+    """Whoever signs again under the name of another clip is found out by the mark."""
+    frames = invisible.embed(scene(9), Payload(0xC0, 0x1111111111))
+    data = media.encode(Clip(frames, 12.0), ".mp4")
+    data, _ = manifest.sign(data, "mp4", manifest.describe("2222222222222222", {}, "1c02222222222"))
+    path = tmp_path / "a.mp4"
+    path.write_bytes(data)
+    report = examine(path)
+    assert report.verdict is Verdict.CONTRADICTORY
+    assert report.evidence[-1] == "the signature and the invisible mark name different clips"
+
+
+# -- every combination ----------------------------------------------------------------------------------------------
+
+MARK = invisible.Finding(True, 20.0, 1e-50, Payload(1, 0xAAAAAAAAAA), geometry.Place())
+NO_MARK = invisible.Finding(False, 1.0, 1.0)
+CLIP = "aaaaaaaaaa000000"
+
+
+def weighed(signature: Signature, generator: str, clip: str, mark: bool, plate: bool) -> Verdict:
+    found = Manifest(signature, generator=generator, clip_id=clip)
+    return judge(found, MARK if mark else NO_MARK, visible.Finding(plate, 0.9 if plate else 0.0)).verdict
+
+
+@pytest.mark.parametrize(("signature", "generator", "clip", "mark", "plate", "verdict"), [
+    (Signature.TRUSTED, "tenku 1", CLIP, True, True, Verdict.MADE),
+    (Signature.TRUSTED, "tenku 1", CLIP, False, False, Verdict.MADE),
+    (Signature.TRUSTED, "tenku 1", "b" * 16, True, True, Verdict.CONTRADICTORY),
+    (Signature.TRUSTED, "other 1", "", False, False, Verdict.UNKNOWN),
+    (Signature.TRUSTED, "other 1", "", True, True, Verdict.CHANGED),
+    (Signature.UNKNOWN, "tenku 1", CLIP, True, False, Verdict.MADE),
+    (Signature.UNKNOWN, "tenku 1", CLIP, False, True, Verdict.UNPROVEN),
+    (Signature.UNKNOWN, "tenku 1", "", True, True, Verdict.CONTRADICTORY),
+    (Signature.UNKNOWN, "other 1", "", False, False, Verdict.UNKNOWN),
+    (Signature.UNKNOWN, "tenkuish 1", CLIP, False, False, Verdict.UNKNOWN),
+    (Signature.TAMPERED, "tenku 1", CLIP, True, True, Verdict.CHANGED),
+    (Signature.TAMPERED, "tenku 1", CLIP, False, True, Verdict.TAMPERED),
+    (Signature.MISSING, "", "", True, False, Verdict.MADE),
+    (Signature.MISSING, "", "", False, True, Verdict.UNPROVEN),
+    (Signature.MISSING, "", "", False, False, Verdict.UNKNOWN),
+])
+def test_how_the_layers_weigh(signature, generator, clip, mark, plate, verdict):
+    assert weighed(signature, generator, clip, mark, plate) is verdict
+
+
+def test_made_by_tenku_needs_a_strong_layer_and_no_contradiction():
+    for signature, generator, mark, plate in itertools.product(
+            Signature, ("tenku 1", "other 1"), (True, False), (True, False)):
+        verdict = weighed(signature, generator, CLIP, mark, plate)
+        strong = mark or (signature is Signature.TRUSTED and generator == "tenku 1")
+        assert verdict is not Verdict.MADE or strong
+        assert verdict is not Verdict.MADE or signature is not Signature.TAMPERED
+        assert verdict.exit_code == (verdict is not Verdict.MADE)
+
+
+def test_every_verdict_and_layer_has_its_words():
+    for signature, mark, plate in itertools.product(Signature, (MARK, NO_MARK), (True, False)):
+        report = judge(Manifest(signature), mark, visible.Finding(plate, 0.0))
+        assert 3 <= len(report.evidence) <= 4
+        json.dumps(report.to_json(), allow_nan=False)
+
+
+# -- JSON and exit codes ----------------------------------------------------------------------------------------------
+
+
+def test_json_has_the_documented_fields(sealed, tmp_path, capsys):
+    missing = tmp_path / "none.mp4"
+    assert main(["verify", "--json", str(sealed), str(missing)]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["schema"] == 1
+    good, bad = answer["files"]
+    assert set(good) == {"file", "verdict", "says", "signature", "invisible", "visible", "evidence"}
+    assert set(good["signature"]) == {"state", "signer", "generator", "problems", "clip", "request"}
+    assert set(good["invisible"]) == {"found", "score", "chance", "payload", "clip", "weights", "place", "own_key"}
+    assert set(good["visible"]) == {"found", "score"}
+    assert good["verdict"] == "made"
+    assert good["signature"]["request"]["request"] == RECORD
+    assert good["signature"]["clip"].startswith(good["invisible"]["clip"])
+    assert set(bad) == {"file", "error", "hint"}
+
+
+def test_the_docs_name_every_field_verdict_and_exit_code(repo):
+    text = (repo / "docs" / "provenance.md").read_text()
+    report = judge(Manifest(Signature.MISSING), NO_MARK, visible.Finding(False, 0.0)).to_json()
+    fields = [f"`{key}`" for key in report] + [f"`{a}.{b}`" for a in report if isinstance(report[a], dict)
+                                              for b in report[a]]
+    words = [f"`{v.name.lower()}`" for v in Verdict] + [f"`{s.value}`" for s in Signature]
+    assert not [name for name in fields + words if name not in text]
+
+
+def test_the_highest_exit_code_wins_and_all_files_are_examined(sealed, tmp_path, capsys):
+    foreign = recoded(scene(3), tmp_path / "f.mp4")
+    text = tmp_path / "t.mp4"
+    text.write_text("words")
+    assert main(["verify", str(sealed), str(foreign)]) == 1
+    assert main(["verify", str(text), str(sealed), str(foreign)]) == 2
+    out, err = capsys.readouterr()
+    assert out.count("made by Tenku") == 2
+    assert err.startswith("error: t.mp4 is no video")
+    assert main(["verify"]) == 2
+
+
+def test_hostile_files_get_one_line_and_a_hint(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name, data in {"concat.mp4": b"ffconcat version 1.0\nfile x.mp4\n", "empty.gif": b"",
+                       "noise.mp4": b"\0\0\0\x20ftypisom" + b"\xff" * 99, "bad.png": b"\x89PNG\r\n\x1a\n1234"}.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "esc\x1b[31m.mp4").write_bytes(b"")
+    for path in [*tmp_path.iterdir(), tmp_path]:
+        assert main(["verify", str(path)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("error: ")
+        assert len(err.splitlines()) == 2
+        assert "\x1b" not in err
+
+
+def test_a_long_video_is_sampled_not_swallowed(tmp_path):
+    path = tmp_path / "long.mp4"
+    path.write_bytes(media.encode(Clip(np.zeros((400, 16, 16, 3), np.uint8), 24.0), ".mp4"))
+    clip = media.read_clip(path, sample=verify._SAMPLE)
+    assert len(clip.frames) < 2 * verify._SAMPLE
+    assert clip.seconds == pytest.approx(400 / 24, rel=0.05)
+    assert examine(path).verdict is Verdict.UNKNOWN
+
+
+def test_reading_leaves_no_trace(sealed, tmp_path, monkeypatch):
+    before = sealed.read_bytes()
+    monkeypatch.setenv("TENKU_HOME", str(tmp_path / "home"))
+    examine(sealed)
+    assert sealed.read_bytes() == before
+    assert not (tmp_path / "home").exists()
+    assert os.listdir(sealed.parent) == ["a.mp4"]
+    assert io.BytesIO(before).read(8)[4:] == b"ftyp"

@@ -92,7 +92,7 @@ def _pictures(frames: Frames, fps: float, pixel_format: str) -> Iterator[Any]:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
         if pixel_format == "yuv420p":
             frame = frame.reformat(format=pixel_format, dst_colorspace="ITU709", dst_color_range="MPEG",
-                                   interpolation=_SWS_AREA | _SWS_EXACT)
+                                   interpolation=_SWS_AREA | _SWS_EXACT, threads=1)
         frame.pts = pts
         frame.time_base = 1 / _rate(fps)
         if pixel_format == "pal8":
@@ -295,5 +295,5 @@ def _rgb(frame: Any, shape: tuple[int, ...] | None) -> Frames:
         frame = frame.reformat(width=shape[1], height=shape[0])
     if frame.format.name.startswith("yuv"):
         frame = frame.reformat(format="rgb24", src_colorspace=frame.colorspace,
-                               interpolation=_SWS_BILINEAR | _SWS_EXACT)
+                               interpolation=_SWS_BILINEAR | _SWS_EXACT, threads=1)
     return np.asarray(frame.to_ndarray(format="rgb24"))

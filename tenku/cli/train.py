@@ -36,11 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--groups", type=int, help="groups of one shape a step")
             sub.add_argument("--start", type=Path, help="transformer.safetensors to start from")
             sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
+        else:
+            sub.add_argument("--extra", type=Path, nargs="+", metavar="DIR", help="more folders of shards")
+            sub.add_argument("--codec", type=Path, help="codec.safetensors that half of the clips are seen through")
+            sub.add_argument("--batch", type=int, help="clips a step")
+            sub.add_argument("--clips", type=int, help="clips kept in memory")
+            sub.add_argument("--through", type=int, help="clips shown through the whole codec")
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs one script. Every number that makes no sense is refused before any work."""
-    for name in ("steps", "batch", "crop", "frames", "clips", "tokens", "groups"):
+    for name in ("steps", "batch", "crop", "frames", "clips", "tokens", "groups", "through"):
         value = getattr(args, name, None)
         if value is not None and value < 1:
             raise UserError(f"--{name} cannot be {value}", "give a positive whole number")

@@ -15,7 +15,7 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
-        return asdict(self)  # type: ignore[call-overload,no-any-return]
+        return asdict(self)  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

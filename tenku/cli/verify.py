@@ -14,6 +14,7 @@ SCHEMA = 1  # of --json; rises when a field changes its meaning or goes away
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The files, and whether the answer is for a program."""
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path,
                         help="mp4, mov, webm, mkv, gif, png, jpg or webp")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of sentences")

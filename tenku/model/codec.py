@@ -115,10 +115,17 @@ class Codec(nn.Module):
 
     # -- decoding ------------------------------------------------------------------------------------------
 
+    def forward(self, latents: Tensor) -> Tensor:
+        """Latents B S R Q C -> video B T H W 3, T = 1 + 8 (S - 1), not yet clamped: what training compares."""
+        return self._decode(latents, None)[0][:, self.config.stride[0] - 1 :]
+
     def decode(self, latents: Tensor, height: int | None = None, width: int | None = None) -> Tensor:
         """Latents B S R Q C -> video B T H W 3 in [-1, 1], T = 1 + 8 (S - 1), cropped to height and width."""
-        video, _ = self._decode(latents, None)
-        return video[:, self.config.stride[0] - 1 :, :height, :width].clamp(-1, 1)
+        return self(latents)[:, :, :height, :width].clamp(-1, 1)
+
+    def decode_linear(self, latents: Tensor, height: int | None = None, width: int | None = None) -> Tensor:
+        """Like `decode`, by the closed form alone: cheaper, blockier."""
+        return self._linear(latents)[:, self.config.stride[0] - 1 :, :height, :width].clamp(-1, 1)
 
     def stream(self, chunks: Iterator[Tensor], height: int | None = None, width: int | None = None) -> Iterator[Tensor]:
         """Decodes chunks of latents B s R Q C as they come; the frames are those of `decode` on the whole."""
@@ -141,9 +148,9 @@ class Codec(nn.Module):
                 new.append(last)
         detail = _grow(self.leave(x), batch, 2, 4)  # (B S*8) 3 H W
         detail = detail.permute(0, 2, 3, 1).unflatten(0, (batch, -1))
-        return self.linear(latents) + detail.float(), new
+        return self._linear(latents) + detail.float(), new
 
-    def linear(self, latents: Tensor) -> Tensor:
+    def _linear(self, latents: Tensor) -> Tensor:
         """The closed-form decoder: B S R Q C -> B S*8 H W 3."""
         time, rows, columns = self.config.stride
         batch, steps, r, q, _ = latents.shape

@@ -38,10 +38,6 @@ class Grid:
         x = (torch.arange(self.columns) - (self.columns - 1) / 2) * unit
         return torch.stack(torch.meshgrid(t, y, x, indexing="ij"), -1).reshape(-1, 3).float()
 
-    def step_of(self) -> Tensor:
-        """N int64: the latent step of each token."""
-        return torch.arange(self.steps).repeat_interleave(self.tokens_per_step)
-
 
 def patchify(latents: Tensor) -> Tensor:
     """B T H W C -> B N C."""

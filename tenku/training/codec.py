@@ -134,8 +134,7 @@ def evaluate(codec: Codec, clips: list[Clip]) -> dict[str, float]:
         latents = codec.encode(video)
         height, width = video.shape[2:4]
         whole.append(psnr(codec.decode(latents, height, width)[:, : video.shape[1]], video))
-        first = codec.config.stride[0] - 1
-        linear.append(psnr(codec.linear(latents)[:, first : first + video.shape[1], :height, :width], video))
+        linear.append(psnr(codec.decode_linear(latents, height, width)[:, : video.shape[1]], video))
     return {"psnr": float(np.mean(whole)), "linear_psnr": float(np.mean(linear))}
 
 
@@ -169,8 +168,8 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
             level = torch.from_numpy(draw.random((args.batch, 1, 1, 1, 1), dtype=np.float32)) * 0.1
             latents = latents + level * torch.from_numpy(draw.standard_normal(latents.shape, dtype=np.float32))
         with torch.autocast("cpu", torch.bfloat16):
-            decoded, _ = codec._decode(latents, None)
-        loss = codec_loss(decoded[:, codec.config.stride[0] - 1 :], truth)
+            decoded = codec(latents)
+        loss = codec_loss(decoded, truth)
         loss.backward()
         norm = optimizer.step(learning_rate(step, args.steps, args.rate))
         ema.update(step)

@@ -89,7 +89,7 @@ def seen_through(codec: Codec, clip: Clip, *, whole: bool = True) -> Clip:
         with torch.autocast("cpu", torch.bfloat16):
             decoded = codec.decode(latents, height, width)
     else:
-        decoded = codec.linear(latents)[:, codec.config.stride[0] - 1 :, :height, :width]
+        decoded = codec.decode_linear(latents, height, width)
     shown = ((decoded[0, :frames].float() + 1) * 127.5).round().clamp(0, 255).byte()
     return Clip(shown.numpy(), clip.fps)
 

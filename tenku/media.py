@@ -126,17 +126,25 @@ def _paletted(sources: list[Any]) -> Iterator[Any]:
 
 
 def written_fps(fps: float, ending: str) -> float:
-    """The rate that a file of this ending really plays at: GIF counts time in hundredths of a second."""
-    return 100 / max(2, round(100 / fps)) if ending == ".gif" else float(_rate(fps))
+    """The rate that a file of this ending really plays at: GIF and WebP count in 1/100 and 1/1000 second."""
+    if ending == ".gif":
+        return 100 / max(2, round(100 / fps))
+    return 1000 / max(1, round(1000 / fps)) if ending == ".webp" else float(_rate(fps))
 
 
 def encode(clip: Clip, ending: str) -> bytes:
-    """A clip as the bytes of a file with that ending: one of VIDEO_FORMATS, or ".png" for its first frame."""
+    """A clip as the bytes of a file with that ending: one of VIDEO_FORMATS, ".webp", or ".png" for its first frame."""
     buffer = io.BytesIO()
     if ending == ".png":
         from PIL import Image
 
         Image.fromarray(clip.frames[0]).save(buffer, "PNG")
+    elif ending == ".webp":
+        from PIL import Image
+
+        first, *rest = (Image.fromarray(frame) for frame in clip.frames)
+        first.save(buffer, "WEBP", quality=82, method=4, save_all=True, append_images=rest, loop=0,
+                   duration=round(1000 / clip.fps))
     else:
         container, codec, pixel_format, options = VIDEO_FORMATS[ending]
         encode_video(clip.frames, clip.fps, buffer, container=container, codec=codec, pixel_format=pixel_format,
@@ -195,7 +203,7 @@ def kind_of(path: Path) -> str:
 
 
 def read_clip(path: Path, sample: int | None = None) -> Clip:
-    """The frames of a video or image file, as RGB; of an animated WebP the first one.
+    """The frames of a video or image file, as RGB; an animated WebP has all its frames.
 
     sample: None keeps every frame; a number keeps every k-th, k a power of two, so that at least `sample` and
     less than twice as many stay, with fps divided by k, and takes what there is of a video that breaks off.
@@ -209,21 +217,28 @@ def read_clip(path: Path, sample: int | None = None) -> Clip:
 def decode(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
     """`read_clip` for an open file of a kind that `sniff` named."""
     if kind in ("png", "jpeg", "webp"):
-        return _decode_image(file, kind)
+        return _decode_image(file, kind, sample)
     return _decode(file, kind, sample)
 
 
-def _decode_image(file: BinaryIO, kind: str) -> Clip:
+def _decode_image(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
     import warnings
 
-    from PIL import Image
+    from PIL import Image, ImageSequence
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower
             with Image.open(file, formats=[kind.upper()]) as image:
                 _check_size(image.width, image.height)
-                return Clip(np.asarray(image.convert("RGB"))[None].copy(), 1.0)
+                count = getattr(image, "n_frames", 1)
+                if count > MAX_FRAMES or count * image.width * image.height * 3 > MAX_DECODED_BYTES:
+                    raise UserError(f"the animation has {count} frames", "cut it into parts")
+                step = 1 if sample is None else 1 << max(0, (count // sample).bit_length() - 1)
+                frames = [np.asarray(frame.convert("RGB"))
+                          for i, frame in enumerate(ImageSequence.Iterator(image)) if i % step == 0]
+                fps = 1000 / max(1, image.info.get("duration", 1000) if count > 1 else 1000)
+                return Clip(np.stack(frames), fps / step)
     except UserError:
         raise
     except Image.DecompressionBombError:

@@ -23,7 +23,7 @@ from tenku.provenance.manifest import Signature
 from tenku.types import Clip
 
 RECORD = {"model": "tenku-tiny", "request": {"prompt": "ein roter Ball 球", "seed": 7, "scale": 2.5}}
-ENDINGS = [".mp4", ".webm", ".gif", ".png"]
+ENDINGS = [".mp4", ".webm", ".webp", ".gif", ".png"]
 
 
 @pytest.fixture(autouse=True)

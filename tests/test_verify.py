@@ -48,7 +48,7 @@ def test_a_sealed_file_is_made_by_tenku(sealed, capsys):
     assert "intact and trusted" in said[1]
 
 
-@pytest.mark.parametrize("ending", [".webm", ".gif", ".png"])
+@pytest.mark.parametrize("ending", [".webm", ".webp", ".gif", ".png"])
 def test_so_are_the_other_formats(ending, tmp_path):
     path = tmp_path / f"a{ending}"
     seal(Clip(scene(1 if ending == ".png" else 9), 12.0), RECORD, path, model=MODEL)

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", help="what to show, in quotes")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE",
-        help="where to: .mp4, .webm, .gif or .png (an image); replaced if it exists"
+        help="where to: .mp4, .webm, .webp, .gif or .png (an image); replaced if it exists"
         " (default: tenku.mp4, or the first of tenku-2.mp4, tenku-3.mp4 ... that is free)",
     )
     for flag, (field, metavar, does) in FLAGS.items():

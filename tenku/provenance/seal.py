@@ -19,7 +19,7 @@ from typing import Any
 from tenku.errors import UserError
 from tenku.types import Clip
 
-FORMATS = (".mp4", ".webm", ".gif", ".png")  # what a sealed file may end with
+FORMATS = (".mp4", ".webm", ".webp", ".gif", ".png")  # what a sealed file may end with
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def check_path(path: Path, frames: int) -> None:
     if ending not in FORMATS:
         raise UserError(f"cannot write {path.name}", f"end the name with one of {', '.join(FORMATS)}")
     if ending == ".png" and frames > 1:
-        raise UserError(f"{path.name} holds one picture, not {frames}", "use .mp4, .webm or .gif")
+        raise UserError(f"{path.name} holds one picture, not {frames}", "use .mp4, .webm, .webp or .gif")
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {path.parent}", "make it first")
     if path.exists() and not path.is_file():

@@ -71,7 +71,7 @@ def test_a_missing_extra_is_said_in_one_line(tmp_path):
                           capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     error, hint = done.stderr.splitlines()
-    assert error == "error: this needs mujoco, which is not installed"
+    assert error == "error: worlds need MuJoCo, which is not installed"
     assert "tenku[world]" in hint
 
 

@@ -20,8 +20,6 @@ VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cl
     "eval": "measure the bundled model against the world's truth",
 }
 
-EXTRAS = {"mujoco": "world"}  # module -> the extra of tenku that installs it
-
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -49,12 +47,6 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:  # a full disk, a forbidden folder: the system's words name the cause
         where = f": {error.filename}" if error.filename else ""
         print(f"error: {error.strerror or error}{where}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRAS:
-            raise
-        hint = f"pip install 'tenku[{EXTRAS[error.name]}]', or '.[{EXTRAS[error.name]}]' in a clone"
-        print(f"error: this needs {error.name}, which is not installed\nhint: {hint}", file=sys.stderr)
         return 2
     except MemoryError:
         print("error: not enough memory\nhint: fewer seconds, samples or pixels", file=sys.stderr)

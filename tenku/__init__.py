@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -14,8 +15,17 @@ if TYPE_CHECKING:
     from tenku.sampling.generate import generate
 
 
+def calm_threads() -> None:
+    """Has threads that wait sleep instead of spin: beside other work, spinning made a clip of 2 s take ten minutes.
+
+    Read when torch loads OpenMP, so to be called before its import. A setting of the user's wins.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 def __getattr__(name: str) -> Any:
     if name == "generate":  # PEP 562: the Python API without paying for torch at import
+        calm_threads()
         from tenku.sampling.generate import generate
 
         return generate

@@ -9,7 +9,7 @@ import sys
 from types import ModuleType
 from typing import NoReturn
 
-from tenku import __version__
+from tenku import __version__, calm_threads
 from tenku.errors import UserError
 
 VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cli/<verb>.py
@@ -63,6 +63,7 @@ def _answer(arguments: list[str]) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"tenku {__version__}")
         return 0
+    calm_threads()
     options = parser_of(arguments[0]).parse_args(arguments[1:])
     return int(_module(arguments[0]).run(options))
 

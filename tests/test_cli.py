@@ -157,7 +157,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_the_work(tmp_path, capsy
 # -- generating --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", ["mp4", "webm", "gif", "png"])
+@pytest.mark.parametrize("ending", ["mp4", "webm", "webp", "gif", "png"])
 def test_a_file_of_every_kind(ending, tiny_model, tmp_path, capsys):
     out = tmp_path / f"out.{ending}"
     flags = [] if ending == "png" else ["--seconds", "0.5"]

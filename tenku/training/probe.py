@@ -52,6 +52,7 @@ class ProbeTraining:
     clips: int = 12_000  # clips kept in memory, 0.28 MB each
     through: int = 1000  # clips shown through the whole codec; the others through its linear part
     seed: int = 0
+    start: Path | None = None  # a probe.safetensors to start from
 
     def identity(self) -> str:
         """What must be equal for a folder's run to be continued."""
@@ -215,6 +216,8 @@ def train_probe(args: ProbeTraining, on_step: Callable[[int], None] | None = Non
     with torch.random.fork_rng():  # module initialisers draw from torch's own stream
         torch.manual_seed(args.seed)
         probe: Probe = Probe(PROBE_PRESETS[args.preset]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if args.start:
+        probe.load_state_dict(Probe.load(args.start).state_dict())
     library = Library(args)
     run = Run(args.out, args.steps)
     optimizer, ema = Optimizer(probe, args.rate, muon=True), Ema(probe)

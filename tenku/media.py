@@ -40,6 +40,7 @@ _SWS_BILINEAR, _SWS_AREA, _SWS_EXACT = 0x2, 0x20, 0x2000 | 0x4000 | 0x40000 | 0x
 MAX_PIXELS = 4096 * 4096  # one frame of an untrusted file
 MAX_DECODED_BYTES = 1 << 30  # all frames of an untrusted file that are kept, as RGB
 MAX_FRAMES = 36_000  # of an untrusted file: ten minutes at 60 per second
+MAX_DECODED_PIXELS = 40_000_000_000  # of all frames together: ten minutes of 1920x1080 at 30 per second
 
 
 def _rate(fps: float) -> Fraction:
@@ -252,6 +253,13 @@ def _check_size(width: int, height: int) -> None:
         raise UserError(f"pictures of {width}x{height} pixels are too large", "at most 4096x4096")
 
 
+def _check_length(frames: float, pixels: float) -> None:
+    if frames > MAX_FRAMES:
+        raise UserError(f"the video has more than {MAX_FRAMES} frames", "cut it into parts")
+    if pixels > MAX_DECODED_PIXELS:
+        raise UserError("the video is too long for its size", "cut it into parts")
+
+
 def _decode(file: BinaryIO, demuxer: str, sample: int | None = None) -> Clip:
     import av
 
@@ -265,8 +273,8 @@ def _decode(file: BinaryIO, demuxer: str, sample: int | None = None) -> Clip:
             _check_size(video.codec_context.width, video.codec_context.height)
             rate = float(video.average_rate or 25)
             seconds = float(video.duration * video.time_base) if video.duration and video.time_base else 0.0
-            if max(video.frames, seconds * rate) > MAX_FRAMES:
-                raise UserError(f"the video has more than {MAX_FRAMES} frames", "cut it into parts")
+            count = max(video.frames, seconds * rate)
+            _check_length(count, count * video.codec_context.width * video.codec_context.height)
             frames, step = _kept(source, sample)
     except UserError:
         raise
@@ -282,7 +290,7 @@ def _kept(source: Any, sample: int | None) -> tuple[list[Frames], int]:
     import av
 
     kept: list[Frames] = []
-    step = 1
+    step, pixels = 1, 0
     stream = enumerate(source.decode(video=0))
     while True:
         try:
@@ -291,8 +299,8 @@ def _kept(source: Any, sample: int | None) -> tuple[list[Frames], int]:
             if isinstance(end, StopIteration) or (sample and kept):
                 return kept, step
             raise
-        if count >= MAX_FRAMES:
-            raise UserError(f"the video has more than {MAX_FRAMES} frames", "cut it into parts")
+        pixels += frame.width * frame.height
+        _check_length(count + 1, pixels)
         if count % step:
             continue
         picture = _rgb(frame, kept[0].shape if kept else None)

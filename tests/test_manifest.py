@@ -113,6 +113,12 @@ def test_a_webm_without_its_sidecar_or_with_anothers(tmp_path):
     assert manifest.read(two).signature is Signature.MISSING
 
 
+def test_a_sidecar_counts_only_where_nothing_is_inside(tmp_path):
+    path = signed(tmp_path / "a.mp4")
+    manifest.sidecar(path).write_bytes(b"laid beside it by somebody")
+    assert manifest.read(path).signature is Signature.TRUSTED
+
+
 def test_the_kind_is_read_from_the_content(tmp_path):
     path = signed(tmp_path / "a.mp4").rename(tmp_path / "a.png")
     assert manifest.read(path).signature is Signature.TRUSTED

@@ -200,6 +200,10 @@ def test_too_many_frames_are_refused(monkeypatch):
     with pytest.raises(UserError, match="more than 8 frames"):
         media.decode(io.BytesIO(data), "mp4")
     monkeypatch.setattr(media, "MAX_FRAMES", 9)
+    monkeypatch.setattr(media, "MAX_DECODED_PIXELS", 32 * 32 * 8)
+    with pytest.raises(UserError, match="too long for its size"):
+        media.decode(io.BytesIO(data), "mp4")
+    monkeypatch.setattr(media, "MAX_DECODED_PIXELS", 32 * 32 * 9)
     monkeypatch.setattr(media, "MAX_DECODED_BYTES", 32 * 32 * 3 * 8)
     with pytest.raises(UserError, match="decodes to more"):
         media.decode(io.BytesIO(data), "mp4")

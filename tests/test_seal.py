@@ -98,7 +98,8 @@ def test_a_new_clip_replaces_the_old_one_and_its_sidecar(tmp_path):
 
 @pytest.mark.parametrize(("name", "frames", "said"), [
     ("a.avi", 3, "cannot write a.avi"), ("a", 3, "cannot write a"), ("a.png", 3, "one picture, not 3"),
-    ("a.jpg", 1, "cannot write"), ("none/a.mp4", 3, "no folder"), ("folder.mp4", 3, "not a file")])
+    ("a.jpg", 1, "cannot write"), ("名" * 90 + ".mp4", 3, "cannot be written"), ("a\0b.mp4", 3, "cannot be written"),
+     ("none/a.mp4", 3, "no folder"), ("folder.mp4", 3, "not a file")])
 def test_paths_that_cannot_hold_the_clip(name, frames, said, tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(UserError, match=said) as caught:
@@ -114,6 +115,17 @@ def test_a_record_that_is_no_json_leaves_nothing(record, tmp_path):
     with pytest.raises((ValueError, TypeError)):
         seal(clip_for(".png"), record, tmp_path / "a.png", model=MODEL)
     assert os.listdir(tmp_path) == []
+
+
+def test_without_an_identity_nothing_is_begun(tmp_path, monkeypatch):
+    monkeypatch.setenv("TENKU_SIGNING_CERT", str(tmp_path / "none.pem"))
+    with pytest.raises(UserError, match="TENKU_SIGNING_KEY"):
+        check_path(tmp_path / "a.mp4", 3)
+
+
+def test_a_long_name_is_a_name(tmp_path):
+    path = tmp_path / ("名" * 78 + ".webm")
+    assert seal(clip_for(".webm"), RECORD, path, model=MODEL).sidecar.exists()
 
 
 def test_endings_in_capitals_are_endings(tmp_path):

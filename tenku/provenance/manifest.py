@@ -104,27 +104,34 @@ def sign(data: bytes, kind: str, manifest: Mapping[str, Any]) -> tuple[bytes, by
 
 
 def read(path: Path) -> Manifest:
-    """The manifest in a media file or in its sidecar, checked against the roots this machine trusts.
+    """The manifest in a media file, else in its sidecar, checked against the roots this machine trusts.
 
     A manifest that cannot be parsed is a tampered one. Raises UserError for a file that is no video or image, OSError
     when it cannot be read.
     """
-    import c2pa
-
     from tenku import media
 
+    kind = MEDIA_TYPES[media.kind_of(path)]
+    inside = _read(path, kind, None)
     beside = sidecar(path)
-    data = None
-    if beside.is_file() and beside.stat().st_size <= MAX_SIDECAR_BYTES:
-        data = beside.read_bytes()
+    if inside.signature is Signature.MISSING and not inside.problems and beside.is_file():
+        if beside.stat().st_size > MAX_SIDECAR_BYTES:
+            return Manifest(Signature.TAMPERED, problems=("sidecar too large",))
+        return _read(path, kind, beside.read_bytes())
+    return inside
+
+
+def _read(path: Path, kind: str, manifest: bytes | None) -> Manifest:
+    """The manifest given, or the one in the file."""
+    import c2pa
+
     roots = identity.anchors()
     trust = {"trust": {"user_anchors": roots}} if roots else {}
     settings = {**trust, "verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False}}
-    kind = MEDIA_TYPES[media.kind_of(path)]
     with path.open("rb") as file:
         try:
             context = c2pa.Context(settings=c2pa.Settings.from_dict(settings))
-            with c2pa.Reader(kind, file, data, context=context) as reader:
+            with c2pa.Reader(kind, file, manifest, context=context) as reader:
                 store = json.loads(reader.json())
                 return _summary(store, reader.get_validation_state(), reader.get_validation_results())
         except (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported):
@@ -132,7 +139,7 @@ def read(path: Path) -> Manifest:
         except (c2pa.C2paError, ValueError) as error:
             problem = type(error).__name__.lstrip("_")
             # a broken file without a manifest fails the same way as one with a broken manifest
-            held = data is not None or _mentions_c2pa(path)
+            held = manifest is not None or _mentions_c2pa(path)
             return Manifest(Signature.TAMPERED if held else Signature.MISSING, problems=(problem,))
 
 

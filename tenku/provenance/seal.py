@@ -19,6 +19,7 @@ from typing import Any
 from tenku.errors import UserError
 from tenku.types import Clip
 
+_NAME_BYTES = 240  # file systems allow 255; the sidecar's ending takes some
 FORMATS = (".mp4", ".webm", ".webp", ".gif", ".png")  # what a sealed file may end with
 
 
@@ -48,16 +49,24 @@ def clip_id(record: Mapping[str, Any], model: Model) -> str:
 
 
 def check_path(path: Path, frames: int) -> None:
-    """Raises UserError when `frames` pictures cannot be sealed under this name; ask before the work."""
+    """Raises UserError when `frames` pictures cannot be sealed under this name; ask before the work.
+
+    Also makes sure that there is an identity to sign with, and makes one at first use.
+    """
+    from tenku.provenance import identity
+
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise UserError(f"cannot write {path.name}", f"end the name with one of {', '.join(FORMATS)}")
     if ending == ".png" and frames > 1:
-        raise UserError(f"{path.name} holds one picture, not {frames}", "use .mp4, .webm, .webp or .gif")
+        raise UserError(f"{path.name} holds one picture, not {frames}", "use .mp4, .webm or .gif")
+    if "\0" in str(path) or len(os.fsencode(path.name)) > _NAME_BYTES:
+        raise UserError(f"the name {path.name[:30]!r}... cannot be written", f"at most {_NAME_BYTES} bytes")
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {path.parent}", "make it first")
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a file", "give another name")
+    identity.load()
 
 
 def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model) -> Sealed:
@@ -97,7 +106,7 @@ def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model) -> 
 
 def _write(path: Path, data: bytes) -> None:
     """All of the file or nothing: written under another name in the same folder, then renamed."""
-    draft = path.with_name(f".{path.stem[:80]}.{secrets.token_hex(4)}.tmp")
+    draft = path.with_name(f".tenku-{secrets.token_hex(8)}.tmp")
     try:
         with draft.open("xb") as file:
             file.write(data)

@@ -18,7 +18,7 @@ from tenku.media import Frames
 
 PERIOD = 24.0  # seconds for one round
 PLATE, INK = 0.42, 0.85  # opacity of the dark plate and of the light letters
-THRESHOLD = 0.5  # of `detect`'s score; docs/provenance.md has the calibration
+THRESHOLD = 0.55  # of `detect`'s score; docs/provenance.md has the calibration
 _MADE_AT = (128, 192, 256, 384, 512, 640, 960, 1280)  # frame widths from which a file may have been resized
 _LOOK = 24  # frames that the reader looks at
 
@@ -101,26 +101,30 @@ def draw(frames: Frames, fps: float) -> Frames:
 
 
 def detect(frames: Frames, fps: float) -> Finding:
-    """Looks for the mark on its path: from the start, then as if the beginning had been cut off.
+    """Looks for the mark on its path: from the start, as if the beginning had been cut off, and mirrored.
 
-    A weak layer: anybody can draw it, a crop or a mirror hides it. The score is a correlation, not a probability.
+    A weak layer: anybody can draw it, a crop hides it. The score is a correlation, not a probability.
     """
-    height, width = frames.shape[1:3]
     look = np.unique(np.linspace(0, len(frames) - 1, _LOOK).round().astype(int))
     luma = [frames[t].astype(np.float32).mean(2) for t in look]
-    best = -1.0
-    for ink in _inks(width):
-        if ink.shape[0] + 2 > height or ink.shape[1] + 2 > width:
-            continue
-        best = max(best, _follow(luma, look / fps, ink))
-    if best < THRESHOLD and len(frames) > 1:  # cut: the path's beginning is unknown
-        few = slice(None, None, 3)  # first a quick look at each possible beginning
-        ink = stamp(width)[1]
-        if ink.shape[0] + 2 <= height and ink.shape[1] + 2 <= width:
-            starts = np.arange(0.125, PERIOD, 0.125)
-            quick = [_follow(luma[few], look[few] / fps + start, ink) for start in starts]
-            best = max(best, _follow(luma, look / fps + starts[int(np.argmax(quick))], ink))
+    best = _best(luma, look / fps)
+    if best < THRESHOLD:
+        best = max(best, _best([picture[:, ::-1] for picture in luma], look / fps))
     return Finding(best > THRESHOLD, best)
+
+
+def _best(luma: list[Plane], seconds: npt.NDArray[np.floating]) -> float:
+    """The score at the likeliest size and beginning."""
+    height, width = luma[0].shape
+    inks = [ink for ink in _inks(width) if ink.shape[0] + 2 <= height and ink.shape[1] + 2 <= width]
+    if not inks:
+        return -1.0
+    best = max(_follow(luma, seconds, ink) for ink in inks)
+    if best < THRESHOLD:  # cut: the path's beginning is unknown; a quick look at each, then a thorough one
+        starts = np.arange(0.125, PERIOD, 0.125)
+        quick = [_follow(luma[::3], seconds[::3] + start, inks[0]) for start in starts]
+        best = max(best, _follow(luma, seconds + starts[int(np.argmax(quick))], inks[0]))
+    return best
 
 
 def _inks(width: int) -> list[Plane]:

@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--codec", type=Path, help="codec.safetensors that half of the clips are seen through")
             sub.add_argument("--batch", type=int, help="clips a step")
             sub.add_argument("--clips", type=int, help="clips kept in memory")
+            sub.add_argument("--start", type=Path, help="probe.safetensors to start from")
             sub.add_argument("--through", type=int, help="clips shown through the whole codec")
 
 

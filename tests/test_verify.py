@@ -192,8 +192,8 @@ def test_json_has_the_documented_fields(sealed, tmp_path, capsys):
 def test_the_docs_name_every_field_verdict_and_exit_code(repo):
     text = (repo / "docs" / "provenance.md").read_text()
     report = judge(Manifest(Signature.MISSING), NO_MARK, visible.Finding(False, 0.0)).to_json()
-    fields = [f"`{key}`" for key in report] + [f"`{a}.{b}`" for a in report if isinstance(report[a], dict)
-                                              for b in report[a]]
+    fields = [f"`{key}`" for key, value in report.items() if not isinstance(value, dict)]
+    fields += [f"`{key}.{inner}`" for key, value in report.items() if isinstance(value, dict) for inner in value]
     words = [f"`{v.name.lower()}`" for v in Verdict] + [f"`{s.value}`" for s in Signature]
     assert not [name for name in fields + words if name not in text]
 

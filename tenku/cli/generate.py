@@ -62,8 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
     request = _request(arguments)
     targets = _targets(arguments.output, request)
     _check(request, targets, arguments.preview)
-    # Threads that wait asleep: on a busy machine those that spin took 304 s for what takes 10 (dev/LOG.md).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from tenku.sampling.generate import generate
 

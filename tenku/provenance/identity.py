@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
 # Without a time stamp from a third party a signature reads as invalid once its certificate has expired, so the
-# installation's own outlives the files. Seen: SAFETY.md, "Marks and signatures".
+# installation's own outlives the files.
 VALID_DAYS = 20 * 365
 FILE = "identity.pem"  # private key, leaf, root: one file, so that it appears whole
 

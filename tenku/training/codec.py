@@ -20,6 +20,7 @@ from tenku.config import CODEC_PRESETS, CodecConfig
 from tenku.data.shards import iter_clips
 from tenku.errors import UserError
 from tenku.model.codec import Codec
+from tenku.model.precision import autocast
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.types import Clip
 
@@ -167,7 +168,7 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
             latents = codec.encode(truth)
             level = torch.from_numpy(draw.random((args.batch, 1, 1, 1, 1), dtype=np.float32)) * 0.1
             latents = latents + level * torch.from_numpy(draw.standard_normal(latents.shape, dtype=np.float32))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             decoded = codec(latents)
         loss = codec_loss(decoded, truth)
         loss.backward()

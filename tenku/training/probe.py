@@ -27,6 +27,7 @@ from tenku.errors import UserError
 from tenku.evaluation.probe import FIELDS, FRAMES, HEIGHT, PROBE_PRESETS, SECONDS, WIDTH, Probe, expected, look
 from tenku.model.checkpoint import sha256
 from tenku.model.codec import Codec
+from tenku.model.precision import autocast
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.types import Clip
 from tenku.world.grammar import Scene
@@ -87,7 +88,7 @@ def seen_through(codec: Codec, clip: Clip, *, whole: bool = True) -> Clip:
     frames, height, width = video.shape[1:4]
     latents = codec.encode(video)
     if whole:
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             decoded = codec.decode(latents, height, width)
     else:
         decoded = codec.decode_linear(latents, height, width)
@@ -227,7 +228,7 @@ def train_probe(args: ProbeTraining, on_step: Callable[[int], None] | None = Non
           f"{len(library.plain.frames)} clips, {shown} also through the codec", file=sys.stderr, flush=True)
     while step < args.steps:
         examples = library.batch(rng.stream(args.seed, "probe", step), args.batch)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             scores = probe(examples.frames)
         loss = probe_loss(scores, examples.answers)
         loss.backward()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
+from tenku.training.muon import Muon
 
 CHECKPOINT_SECONDS = 600.0
 
@@ -42,8 +43,8 @@ class Optimizer:
             torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.95), weight_decay=0.0, foreach=True)
         ]
         if matrices:
-            # match_rms_adamw gives Muon's update AdamW's size, so one learning rate serves both (arXiv:2502.16982)
-            self.parts.append(torch.optim.Muon(matrices, lr=peak, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
+            # Muon's update has AdamW's size, so one learning rate serves both (arXiv:2502.16982)
+            self.parts.append(Muon(matrices, peak))
         self.parameters = [p for _, p in named]
 
     def step(self, rate: float, clip: float = 1.0) -> float:

@@ -20,6 +20,7 @@ from tenku.data.latents import Group, Latents, caption_batch, encoder_hash
 from tenku.errors import UserError
 from tenku.model import flow
 from tenku.model.codec import Codec
+from tenku.model.precision import autocast
 from tenku.model.text import BUCKET, Words
 from tenku.model.transformer import Transformer
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
@@ -70,7 +71,7 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
     noise = torch.from_numpy(draw.standard_normal(group.data.shape, dtype=np.float32))
     each = sigma.repeat_interleave(tokens // slots, 1)
     x = flow.interpolate(group.data, noise, each)
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         context = model.context(words, group.known, group.known_positions, group.scale)
         v = model.velocity(x, sigma, group.positions, context, group.scale)
     return (v - flow.velocity(group.data, noise)).square().mean()

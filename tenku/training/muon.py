@@ -1,0 +1,54 @@
+"""Muon: momentum made orthogonal (kellerjordan.github.io/posts/muon), in the number format that is fast here.
+
+torch.optim.Muon always works in bfloat16, which a CPU without instructions for it emulates ten times slower.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from tenku.model.precision import fastest
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic; 5 steps bring singular values near 1, not to it
+
+
+def orthogonal(x: Tensor) -> Tensor:
+    """Matrices N rows columns with singular values brought to 0.7..1.2, by five Newton-Schulz steps."""
+    wide = x if x.shape[1] <= x.shape[2] else x.mT  # the Gram matrix is over the shorter side
+    wide = (wide / wide.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)).to(fastest(x.device.type))
+    a, b, c = COEFFICIENTS
+    for _ in range(5):
+        gram = wide @ wide.mT
+        wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return (wide if x.shape[1] <= x.shape[2] else wide.mT).to(x.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, made orthogonal, of the size that AdamW's update has (arXiv:2502.16982)."""
+
+    def __init__(self, matrices: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+        super().__init__(matrices, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step. Matrices of one shape are worked on together."""
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+            for p in group["params"]:
+                if p.grad is not None:
+                    alike[p.shape].append((p, p.grad))
+            for shape, pairs in alike.items():
+                wanted = []
+                for p, grad in pairs:
+                    if not self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+                    moving = self.state[p]["momentum_buffer"]
+                    moving.lerp_(grad, 1 - group["momentum"])
+                    wanted.append(grad.add(moving - grad, alpha=group["momentum"]))  # Nesterov
+                size = 0.2 * max(shape) ** 0.5  # root mean square of AdamW's update, Sec. 2.2 of arXiv:2502.16982
+                for (p, _), update in zip(pairs, orthogonal(torch.stack(wanted)), strict=True):
+                    p.sub_(update, alpha=group["lr"] * size)

@@ -37,6 +37,7 @@ IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 # darker than it should.
 _SWS_BILINEAR, _SWS_AREA, _SWS_EXACT = 0x2, 0x20, 0x2000 | 0x4000 | 0x40000 | 0x80000
 
+ONE_THREAD = 320 * 240  # pixels of a frame below which threads would wait for each other more than they work
 MAX_PIXELS = 4096 * 4096  # one frame of an untrusted file
 MAX_DECODED_BYTES = 1 << 30  # all frames of an untrusted file that are kept, as RGB
 MAX_FRAMES = 36_000  # of an untrusted file: ten minutes at 60 per second
@@ -271,6 +272,8 @@ def _decode(file: BinaryIO, demuxer: str, sample: int | None = None) -> Clip:
             if video.codec_context is None:  # a codec that FFmpeg does not know, or damaged bytes
                 raise UserError("the video's codec is unknown", "convert it to H.264")
             _check_size(video.codec_context.width, video.codec_context.height)
+            if video.codec_context.width * video.codec_context.height < ONE_THREAD:
+                video.codec_context.thread_count = 1
             rate = float(video.average_rate or 25)
             seconds = float(video.duration * video.time_base) if video.duration and video.time_base else 0.0
             count = max(video.frames, seconds * rate)
@@ -319,4 +322,6 @@ def _rgb(frame: Any, shape: tuple[int, ...] | None) -> Frames:
     if frame.format.name.startswith("yuv"):
         frame = frame.reformat(format="rgb24", src_colorspace=frame.colorspace,
                                interpolation=_SWS_BILINEAR | _SWS_EXACT, threads=1)
+    elif frame.format.name != "rgb24":
+        frame = frame.reformat(format="rgb24", threads=1)
     return np.asarray(frame.to_ndarray(format="rgb24"))

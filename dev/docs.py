@@ -33,11 +33,12 @@ def parsers(words: str, parser: argparse.ArgumentParser, does: str) -> Iterator[
 def settings(words: str) -> dict[str, Any]:
     """Defaults that a subcommand leaves to its script's settings."""
     from tenku.training.codec import CodecTraining
+    from tenku.training.motion import MotionTraining
     from tenku.training.probe import ProbeTraining
     from tenku.training.video import VideoTraining
 
     scripts = {"tenku train codec": CodecTraining, "tenku train video": VideoTraining,
-               "tenku train probe": ProbeTraining}
+               "tenku train motion": MotionTraining, "tenku train probe": ProbeTraining}
     return {f.name: f.default for f in fields(scripts[words])} if words in scripts else {}
 
 

@@ -7,11 +7,12 @@ import json
 import pytest
 import torch
 
-from tenku.config import CODEC_PRESETS, TRANSFORMER_PRESETS, CodecConfig, TransformerConfig
+from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS, CodecConfig, TransformerConfig
 from tenku.model.transformer import Transformer
 
 
-@pytest.mark.parametrize("config", [*CODEC_PRESETS.values(), *TRANSFORMER_PRESETS.values()])
+@pytest.mark.parametrize("config", [*CODEC_PRESETS.values(), *TRANSFORMER_PRESETS.values(),
+                                    *MOTION_PRESETS.values()])
 def test_configs_survive_json(config: CodecConfig | TransformerConfig) -> None:
     assert type(config).from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
@@ -22,7 +23,7 @@ def test_other_fields_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("name", "millions", "mflops"), [
-    ("nano", 9.3, 14.8), ("small", 48.6, 83.0), ("base", 341, 630), ("large", 1348, 2527),
+    ("nano", 9.5, 14.8), ("small", 48.6, 83.0), ("base", 341, 630), ("large", 1348, 2527),
 ])
 def test_presets_measure_what_their_comments_say(name: str, millions: float, mflops: float) -> None:
     config = TRANSFORMER_PRESETS[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,8 @@ import torch
 
 from tenku import rng
 from tenku.cli import main
-from tenku.config import TRANSFORMER_PRESETS
-from tenku.data.latents import KNOWN, Latents, caption_batch, known_set, mirrored
+from tenku.config import MOTION_PRESETS, TRANSFORMER_PRESETS
+from tenku.data.latents import KNOWN, Group, Latents, Motions, caption_batch, known_set, mirrored
 from tenku.data.shards import iter_clips
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors
@@ -27,8 +28,10 @@ from tenku.model.transformer import Transformer
 from tenku.request import Request
 from tenku.sampling.generate import generate
 from tenku.training.codec import CodecTraining, Crops, codec_loss, train_codec
+from tenku.training.matching import Hands, group_loss, vocabulary
+from tenku.training.motion import MotionTraining, train_motion
 from tenku.training.run import Ema, Optimizer, learning_rate
-from tenku.training.video import VideoTraining, group_loss, train_video, vocabulary
+from tenku.training.video import VideoTraining, train_video
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,11 @@ def video(world: Path, codec: Path, out: Path, steps: int = 8) -> VideoTraining:
 
 @pytest.fixture(scope="module")
 def model(world: Path, codec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_video(video(world, codec, tmp_path_factory.mktemp("video")))
+    path = train_video(video(world, codec, tmp_path_factory.mktemp("video")))
+    moves = train_motion(MotionTraining(world, codec, tmp_path_factory.mktemp("motion"), preset="tiny", steps=8,
+                                        tokens=512))
+    shutil.copy(moves, path.parent)
+    return path
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -78,22 +85,54 @@ def test_the_codec_learns(world: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+@torch.no_grad()
+def loss(model: Transformer, pool: Latents | Motions) -> float:
+    words, found = vocabulary(), []
+    for i in range(8):
+        draw = rng.stream(9, "look", i)
+        group = pool.draw(draw, 256)
+        rows = caption_batch([words.encode(c, 96)[0] for c in group.captions], 16)
+        found.append(float(group_loss(model, group, rows, draw)))
+    return float(np.mean(found))
+
+
+def test_motion_is_learnt(world: Path, codec: Path, tmp_path: Path) -> None:
+    settings = MotionTraining(world, codec, tmp_path, preset="tiny", steps=120, tokens=1024)
+    trained = Transformer.load(train_motion(settings))
+    fresh = Transformer(MOTION_PRESETS["tiny"])
+    motions = Motions((world,), Codec.load(codec))
+    assert motions.count == 12
+    assert loss(trained, motions) < 0.8 * loss(fresh, motions)
+
+
+def test_groups_side_by_side_add_up_to_the_same_gradient(world: Path, codec: Path) -> None:
+    latents, words = Latents(world, Codec.load(codec)), vocabulary()
+    torch.manual_seed(0)
+    model = Transformer(TRANSFORMER_PRESETS["tiny"])
+    torch.nn.init.normal_(model.leave.weight)
+
+    def work(twin: Transformer, part: int) -> tuple[float, float]:
+        draw = rng.stream(3, "group", part)
+        group: Group = latents.draw(draw, 256)
+        rows = caption_batch([words.encode(c, 96)[0] for c in group.captions], 16)
+        found = group_loss(twin, group, rows, draw)
+        found.backward()
+        return float(found.detach()), 0.0
+
+    alone = [work(model, part)[0] for part in range(3)]
+    wanted = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    assert [value for value, _ in Hands(model, 3).gather(work)] == alone
+    found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[n], wanted[n]) for n in wanted)
+
+
 def test_the_transformer_learns(world: Path, codec: Path, tmp_path: Path) -> None:
     trained = Transformer.load(train_video(video(world, codec, tmp_path, 150)))
     fresh = Transformer(TRANSFORMER_PRESETS["tiny"])  # predicts nothing: costs the variance of noise and data
-    latents, words = Latents(world, Codec.load(codec)), vocabulary()
-
-    @torch.no_grad()
-    def loss(model: Transformer) -> float:
-        found = []
-        for i in range(8):
-            draw = rng.stream(9, "look", i)
-            group = latents.draw(draw, 256)
-            rows = caption_batch([words.encode(c, 96)[0] for c in group.captions], 16)
-            found.append(float(group_loss(model, group, rows, draw)))
-        return float(np.mean(found))
-
-    assert loss(trained) < 0.75 * loss(fresh)
+    latents = Latents(world, Codec.load(codec))
+    assert loss(trained, latents) < 0.75 * loss(fresh, latents)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 150
     assert rows[-1]["flops"] > 0

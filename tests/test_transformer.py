@@ -28,10 +28,14 @@ def model() -> Transformer:
     return made.eval()
 
 
-def run(model: Transformer, words: torch.Tensor, x: torch.Tensor, known: int, sigma: torch.Tensor) -> torch.Tensor:
+def run(
+    model: Transformer, words: torch.Tensor, x: torch.Tensor, known: int, sigma: torch.Tensor,
+    told: torch.Tensor | None = None,
+) -> torch.Tensor:
     positions = GRID.positions()
-    context = model.context(words, x[:, :known], positions[:known], scale_of(GRID))
-    return model.velocity(x[:, known:], sigma, positions[known:], context, scale_of(GRID))
+    before, canvas = (None, None) if told is None else (told[:, :known], told[:, known:])
+    context = model.context(words, x[:, :known], positions[:known], scale_of(GRID), before)
+    return model.velocity(x[:, known:], sigma, positions[known:], context, scale_of(GRID), canvas)
 
 
 def test_patchify_round_trip() -> None:
@@ -84,6 +88,19 @@ def test_words_known_tokens_and_noise_level_all_matter(model: Transformer) -> No
     assert not torch.allclose(run(model, words, x, 8, torch.full((1, 1), 0.9)), base, atol=1e-4)
 
 
+def test_what_tokens_are_told_of_the_motion_matters_and_zeros_are_nothing(model: Transformer) -> None:
+    words = torch.randint(1, 50, (1, 16))
+    x = rng.normal((1, GRID.tokens, 32), 0, "x")
+    level = torch.full((1, 1), 0.5)
+    told = torch.zeros(1, GRID.tokens, model.config.motion)
+    base = run(model, words, x, 8, level)
+    assert torch.allclose(run(model, words, x, 8, level, told), base, atol=1e-6)
+    for token in (0, 20):  # one that is known, one of the canvas
+        other = told.clone()
+        other[:, token] = 1
+        assert not torch.allclose(run(model, words, x, 8, level, other), base, atol=1e-4)
+
+
 def test_noise_levels_per_step_and_per_token_equal_one_level_when_equal(model: Transformer) -> None:
     words = torch.randint(1, 50, (2, 16))
     x = rng.normal((2, GRID.tokens, 32), 0, "x")
@@ -111,7 +128,8 @@ def test_gradients_reach_every_parameter() -> None:
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
     x = rng.normal((1, GRID.tokens, 32), 0, "x")
-    run(made, torch.randint(0, 50, (1, 96)), x, 8, torch.full((1, 1), 0.5)).square().mean().backward()
+    told = rng.normal((1, GRID.tokens, made.config.motion), 0, "told")
+    run(made, torch.randint(0, 50, (1, 96)), x, 8, torch.full((1, 1), 0.5), told).square().mean().backward()
     dead = [n for n, p in made.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
 

@@ -1,4 +1,4 @@
-"""`tenku train`: the codec, the video transformer, the probe."""
+"""`tenku train`: the codec, the video transformer, the network of motion, the probe."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from tenku.errors import UserError
 
-HELP = "train the codec, the video transformer or the probe"
+HELP = "train the codec, the video transformer, the network of motion or the probe"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per script; the same command again resumes the run."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="codec|video|probe")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="codec|video|motion|probe")
     for kind, text in (("codec", "the video compression network"), ("video", "the diffusion transformer"),
+                       ("motion", "the network that dreams motion"),
                        ("probe", "the network that evaluation reads clips with")):
         sub = kinds.add_parser(kind, help=text, description=f"Trains {text}. The same command again resumes.")
         sub.add_argument("--data", type=Path, required=True, help="folder of world shards")
@@ -30,11 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--crop", type=int, help="pixels, side of a crop")
             sub.add_argument("--frames", type=int, help="frames of a crop, 1 + 8k")
             sub.add_argument("--clips", type=int, help="clips kept in memory")
-        elif kind == "video":
+        elif kind in ("video", "motion"):
             sub.add_argument("--codec", type=Path, required=True, help="codec.safetensors")
+            if kind == "motion":
+                sub.add_argument("--extra", type=Path, nargs="+", metavar="DIR", help="more folders of shards")
             sub.add_argument("--tokens", type=int, help="tokens a step, context included")
-            sub.add_argument("--groups", type=int, help="groups of one shape a step")
-            sub.add_argument("--start", type=Path, help="transformer.safetensors to start from")
+            sub.add_argument("--groups", type=int, help="groups of one shape a step, each on a core of its own")
+            sub.add_argument("--start", type=Path, help=f"{'transformer' if kind == 'video' else kind}.safetensors "
+                             "to start from")
             sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
         else:
             sub.add_argument("--extra", type=Path, nargs="+", metavar="DIR", help="more folders of shards")
@@ -61,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
         from tenku.training.video import VideoTraining, train_video
 
         return _go(args, VideoTraining, train_video)
+    if args.kind == "motion":
+        from tenku.training.motion import MotionTraining, train_motion
+
+        return _go(args, MotionTraining, train_motion)
     from tenku.training.probe import ProbeTraining, train_probe
 
     return _go(args, ProbeTraining, train_probe)

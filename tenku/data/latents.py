@@ -5,7 +5,8 @@ known set and one caption length, so nothing is padded and nothing is masked, an
 lengths, images and tasks. The first latent step of a clip is its first frame alone, hence an image; any prefix of
 a clip is a shorter clip.
 
-Legend: B clips of a group, T H W latent grid, C channels, K known tokens, N canvas tokens, L words.
+Legend: B clips of a group, T H W latent grid, C channels, K known tokens, N canvas tokens, L words, F what a token is
+told of the motion.
 """
 
 from __future__ import annotations
@@ -15,22 +16,26 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tenku.data.shards import iter_clips, shard_paths
+from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
+from tenku.model.motion import PARTS, features, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
 from tenku.world.captions import REGISTERS, caption
+from tenku.world.motion import MIRROR, states
 
-Bucket = tuple[int, int, int, float]  # T, H, W, seconds per latent step
+Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
 
 # How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
+UNTOLD = 0.1  # share of clips whose motion is not told, so that it can be left to the transformer too
 CAPTIONS = 4  # ways of saying each clip in each register
 KNOWN = {"none": 0.66, "first": 0.10, "head": 0.06, "tail": 0.04, "ends": 0.04, "scattered": 0.04, "box": 0.06}
 
@@ -55,6 +60,17 @@ def mirrored(caption: str) -> str:
     return " ".join(words)
 
 
+def said(key: str, facts: dict[str, Any]) -> dict[str, list[str]]:
+    """CAPTIONS ways of saying a clip in each register."""
+    return {r: [caption(facts, r, stream(i, "caption", r, key)) for i in range(CAPTIONS)] for r in REGISTERS}
+
+
+def motion_of(facts: dict[str, Any], codec: Codec) -> Tensor:
+    """The motion of a clip, as filmed and mirrored, in the codec's latent steps: 2 T CHANNELS."""
+    moves = torch.from_numpy(states(facts))
+    return codec.steps(torch.stack([moves, moves * torch.from_numpy(MIRROR)]), PARTS).flatten(2)
+
+
 @torch.no_grad()
 def encode_shards(folder: Path, codec: Codec) -> Path:
     """Encodes every finished shard that has no latents yet, as filmed and mirrored; returns the latents' folder."""
@@ -68,10 +84,9 @@ def encode_shards(folder: Path, codec: Codec) -> Path:
         for item in iter_clips(folder, shards=[shard]):
             video = torch.from_numpy(item.clip.frames)[None].float() / 127.5 - 1
             tensors[item.key] = codec.encode(torch.cat([video, video.flip(3)])).to(torch.bfloat16)
+            tensors[f"{item.key}.motion"] = motion_of(item.facts, codec)
             grid = codec.grid(video.shape[1], video.shape[2], video.shape[3], item.clip.fps)
-            texts = {r: [caption(item.facts, r, stream(i, "caption", r, item.key)) for i in range(CAPTIONS)]
-                     for r in REGISTERS}
-            facts[item.key] = {"captions": texts, "seconds_per_step": grid.seconds_per_step}
+            facts[item.key] = {"captions": said(item.key, item.facts), "seconds_per_step": grid.seconds_per_step}
         write_tensors(path, tensors, {"facts": json.dumps(facts)})
     return out
 
@@ -87,16 +102,74 @@ class Group:
     runs: int  # latent steps that the canvas tokens divide into equally
     captions: list[str]  # B
     scale: Tensor  # 2: log2 of seconds per latent step, and of tokens per latent step
+    motion: Tensor | None = None  # B N F
+    known_motion: Tensor | None = None  # B K F
 
 
-class Latents:
-    """Everything encoded so far, in memory, by shape."""
+class Pool:
+    """Clips in memory by shape, and the groups that training draws from them."""
 
-    def __init__(self, folder: Path, codec: Codec) -> None:
-        self.folder, self.codec = folder, codec
-        self.read: set[str] = set()
+    def __init__(self) -> None:
         self.clips: dict[Bucket, list[Tensor]] = {}  # each 2 T H W C bfloat16: as filmed, mirrored
         self.captions: dict[Bucket, list[dict[str, list[str]]]] = {}
+
+    def add(self, bucket: Bucket, clip: Tensor, captions: dict[str, list[str]]) -> None:
+        """Takes in a clip and its mirror image, 2 T H W C, with CAPTIONS texts of each register."""
+        self.clips.setdefault(bucket, []).append(clip)
+        self.captions.setdefault(bucket, []).append(captions)
+
+    @property
+    def count(self) -> int:
+        """Clips held."""
+        return sum(len(clips) for clips in self.clips.values())
+
+    @property
+    def longest(self) -> int:
+        """Latent steps of the longest clip."""
+        return max(bucket[0] for bucket in self.clips)
+
+    def scale(self, grid: Grid, aspect: float) -> Tensor:
+        """What the network is told of the grid as a whole."""
+        return scale_of(grid)
+
+    def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid) -> Tensor | None:
+        """What the tokens of picked clips (number, 0 or 1 for mirrored) are told of the motion: B N F."""
+        return None
+
+    def draw(self, draw: np.random.Generator, budget: int) -> Group:
+        """A group of about `budget` tokens, context included."""
+        buckets = sorted(self.clips)
+        weights = np.array([len(self.clips[b]) * b[0] * b[1] * b[2] for b in buckets], dtype=np.float64)
+        bucket = buckets[draw.choice(len(buckets), p=weights / weights.sum())]
+        length = _length(draw, bucket[0])
+        grid = Grid(length, bucket[1], bucket[2], bucket[3])
+        canvas, known, runs = known_set(draw, grid)
+        register = REGISTERS[draw.integers(len(REGISTERS))]
+        count = max(1, round(budget / (grid.tokens + 32)))
+        picks = [(int(draw.integers(len(self.clips[bucket]))), int(draw.integers(2))) for _ in range(count)]
+        tokens = torch.stack([self.clips[bucket][p][m, :length] for p, m in picks]).flatten(1, 3).float()
+        captions = []
+        for p, m in picks:
+            texts = self.captions[bucket][p][register]
+            text = texts[draw.integers(len(texts))]
+            captions.append(mirrored(text) if m else text)
+        told = self.told(bucket, picks, grid)
+        if told is not None:
+            told = told * torch.from_numpy(draw.random((count, 1, 1)) >= UNTOLD)
+        positions = grid.positions()
+        return Group(tokens[:, canvas], tokens[:, known], positions[canvas], positions[known], runs, captions,
+                     self.scale(grid, bucket[4]), None if told is None else told[:, canvas],
+                     None if told is None else told[:, known])
+
+
+class Latents(Pool):
+    """Everything of a folder that is encoded so far."""
+
+    def __init__(self, folder: Path, codec: Codec) -> None:
+        super().__init__()
+        self.folder, self.codec = folder, codec
+        self.read: set[str] = set()
+        self.motions: dict[Bucket, list[Tensor]] = {}  # each 2 T CHANNELS: as filmed, mirrored
         self.refresh()
         if not self.clips:
             raise UserError(f"{folder} holds no finished shard", "render some: tenku world make --out DIR")
@@ -110,39 +183,34 @@ class Latents:
             tensors, header = read_tensors(path)
             for key, facts in json.loads(header["facts"]).items():
                 latents = tensors[key]
-                bucket = (*latents.shape[1:4], float(facts["seconds_per_step"]))
-                self.clips.setdefault(bucket, []).append(latents)
-                self.captions.setdefault(bucket, []).append(facts["captions"])
+                _, steps, rows, columns, _ = latents.shape
+                bucket = (steps, rows, columns, float(facts["seconds_per_step"]), columns / rows)
+                self.add(bucket, latents, facts["captions"])
+                self.motions.setdefault(bucket, []).append(tensors[f"{key}.motion"])
             self.read.add(path.name)
-        return sum(len(c) for c in self.clips.values())
+        return self.count
 
-    @property
-    def longest(self) -> int:
-        """Latent steps of the longest clip."""
-        return max(bucket[0] for bucket in self.clips)
+    def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid) -> Tensor:
+        """What the tokens of picked clips are told of the motion: B N F."""
+        return features(torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks]), grid)
 
-    def draw(self, draw: np.random.Generator, budget: int) -> Group:
-        """A group of about `budget` tokens, context included."""
-        buckets = sorted(self.clips)
-        weights = np.array([len(self.clips[b]) * b[0] * b[1] * b[2] for b in buckets], dtype=np.float64)
-        bucket = buckets[draw.choice(len(buckets), p=weights / weights.sum())]
-        length = _length(draw, bucket[0])
-        grid = Grid(length, bucket[1], bucket[2], bucket[3])
-        canvas, known, runs = known_set(draw, grid)
-        register = REGISTERS[draw.integers(len(REGISTERS))]
-        count = max(1, round(budget / (grid.tokens + 32)))
-        picks = draw.integers(len(self.clips[bucket]), size=count)
-        mirror = draw.integers(2, size=count)
-        latents = torch.stack([self.clips[bucket][p][m, :length] for p, m in zip(picks, mirror, strict=True)])
-        tokens = latents.flatten(1, 3).float()
-        captions = []
-        for p, m in zip(picks, mirror, strict=True):
-            texts = self.captions[bucket][p][register]
-            text = texts[draw.integers(len(texts))]
-            captions.append(mirrored(text) if m else text)
-        positions = grid.positions()
-        return Group(tokens[:, canvas], tokens[:, known], positions[canvas], positions[known], runs, captions,
-                     scale_of(grid))
+
+class Motions(Pool):
+    """The motion of every clip in some folders of shards, as clips of one token a step; no picture is decoded."""
+
+    def __init__(self, folders: Sequence[Path], codec: Codec) -> None:
+        super().__init__()
+        for folder in folders:
+            for key, facts in iter_facts(folder):
+                grid = codec.grid(facts["frames"], facts["height"], facts["width"], facts["fps"])
+                bucket = (grid.steps, 1, 1, grid.seconds_per_step, facts["width"] / facts["height"])
+                self.add(bucket, motion_of(facts, codec)[:, :, None, None], said(key, facts))
+        if not self.clips:
+            raise UserError(f"{folders[0]} holds no finished shard", "render some: tenku world make --out DIR")
+
+    def scale(self, grid: Grid, aspect: float) -> Tensor:
+        """What the network is told of the clip as a whole: how much time a step takes, how wide the picture is."""
+        return told_of(grid.seconds_per_step, aspect)
 
 
 def _length(draw: np.random.Generator, steps: int) -> int:
@@ -156,7 +224,7 @@ def known_set(draw: np.random.Generator, grid: Grid) -> tuple[Tensor, Tensor, in
     """Draws what is known: canvas rows, known rows (int64), and the number of equal runs the canvas divides into."""
     kinds = list(KNOWN)
     kind = kinds[draw.choice(len(kinds), p=list(KNOWN.values()))]
-    if grid.steps == 1 and kind not in ("none", "box"):
+    if (grid.steps == 1 and kind != "box") or (grid.tokens_per_step == 1 and kind == "box"):
         kind = "none"
     rows = torch.arange(grid.tokens).view(grid.steps, grid.rows, grid.columns)
     if kind == "box":  # the canvas is a box in every step, or everything but it

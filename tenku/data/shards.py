@@ -100,6 +100,15 @@ def iter_clips(
         yield from _iter_shard(path, arrays, skip)
 
 
+def iter_facts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Key and facts of all clips of a folder's complete shards; no picture is decoded."""
+    for path in shard_paths(folder):
+        with tarfile.open(path, "r:") as tar:
+            for member in tar:
+                if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
+                    yield member.name.removesuffix(".json"), json.loads(file.read())
+
+
 def _iter_shard(path: Path, arrays: bool, skip: Callable[[str], bool] | None) -> Iterator[Item]:
     parts: dict[str, bytes] = {}
     current = ""

@@ -1,10 +1,11 @@
-"""Our own model: codec and transformer from a folder of two safetensors files.
+"""Our own model: codec, transformer and, where there is one, the network of motion, from a folder of safetensors files.
 
-Legend: N tokens of a grid, K known, C latent channels.
+Legend: N tokens of a grid, K known, C latent channels, F what a token is told of the motion.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,6 @@ from torch import Tensor
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_header, sha256
 from tenku.model.codec import Codec
-from tenku.model.patches import Grid, scale_of
 from tenku.model.text import Words, padded
 from tenku.model.transformer import Transformer
 from tenku.sampling.solvers import Velocity
@@ -33,6 +33,8 @@ class Engine:
         self.device = torch.device(device)
         self.codec = Codec.load(folder / "codec.safetensors").to(self.device)
         self.transformer = Transformer.load(transformer_path).to(self.device)
+        motion_path = folder / "motion.safetensors"
+        self.motion = Transformer.load(motion_path).to(self.device) if motion_path.exists() else None
         try:
             self.words = Words(tuple(json.loads(header["words"])), json.loads(header["lexicon"]))
             self.longest = int(header["longest"])  # latent steps that the model was trained for
@@ -41,28 +43,42 @@ class Engine:
         if self.codec.config.channels != self.transformer.config.channels:
             raise UserError(f"codec and transformer in {folder.name} do not belong together",
                             "put the codec that the transformer was trained on beside it")
-        self.weights_sha256 = sha256(transformer_path)
+        parts = [sha256(p) for p in (folder / "codec.safetensors", transformer_path, motion_path) if p.exists()]
+        self.weights_sha256 = hashlib.sha256("".join(parts).encode()).hexdigest()
 
-    def context(self, prompt: str, grid: Grid, known: Tensor | None = None,
-                known_positions: Tensor | None = None) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values of a prompt and of known latents 1 K C at positions K 3."""
-        rows, _ = self.words.encode(prompt, self.transformer.config.max_words)
-        words = torch.tensor([padded(rows)], device=self.device)
-        return self.transformer.context(words, known, known_positions, scale_of(grid).to(self.device))
-
-    def velocity(self, context: list[tuple[Tensor, Tensor]], positions: Tensor, grid: Grid) -> Velocity:
-        """dx/dsigma of canvas tokens 1 N C, under that context."""
-        scale = scale_of(grid).to(self.device)
-
-        def velocity(x: Tensor, sigma: float) -> Tensor:
-            level = torch.full((1, 1), sigma, device=self.device)
-            return self.transformer.velocity(x, level, positions, context, scale)
-
-        return velocity
+    def dreamer(self, model: Transformer, scale: Tensor) -> Dreamer:
+        """A reader of prompts for one of the two networks, on a grid of that scale."""
+        return Dreamer(self, model, scale.to(self.device))
 
     def notes(self, prompt: str) -> tuple[str, ...]:
         """What of a prompt is read otherwise than written, or not at all."""
         return self.words.encode(prompt, self.transformer.config.max_words)[1]
+
+
+class Dreamer:
+    """One of an engine's networks at work on one grid: prompts and what is known to velocities."""
+
+    def __init__(self, engine: Engine, model: Transformer, scale: Tensor) -> None:
+        self.engine, self.model, self.scale = engine, model, scale
+
+    def velocity(
+        self, prompt: str, known: Tensor, positions: Tensor, told: Tensor | None = None
+    ) -> Velocity:
+        """dx/dsigma of canvas tokens under a prompt and known tokens 1 K C, which come first in all.
+
+        positions (K + N) 3 and what the tokens are told of the motion, 1 (K + N) F, are of both.
+        """
+        rows, _ = self.engine.words.encode(prompt, self.model.config.max_words)
+        words = torch.tensor([padded(rows)], device=self.engine.device)
+        split = known.shape[1]
+        before, canvas = (None, None) if told is None else (told[:, :split], told[:, split:])
+        context = self.model.context(words, known, positions[:split], self.scale, before)
+
+        def velocity(x: Tensor, sigma: float) -> Tensor:
+            level = torch.full((1, 1), sigma, device=self.engine.device)
+            return self.model.velocity(x, level, positions[split:], context, self.scale, canvas)
+
+        return velocity
 
 
 @lru_cache(maxsize=1)

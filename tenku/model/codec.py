@@ -109,6 +109,17 @@ class Codec(nn.Module):
         video = video.unflatten(3, (-1, columns)).unflatten(2, (-1, rows)).unflatten(1, (-1, time))
         return video.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4)  # B S R Q (time rows columns 3)
 
+    def steps(self, rows: Tensor, parts: int) -> Tensor:
+        """Rows of numbers per frame, B T M -> B S parts M: those of `parts` evenly spaced frames of each latent step.
+
+        As with pictures, the first frame fills the first step and the last frame what is missing of the last.
+        """
+        time = self.config.stride[0]
+        tail = -(rows.shape[1] - 1) % time
+        filled = torch.cat([rows[:, :1].expand(-1, time - 1, -1), rows, rows[:, -1:].expand(-1, tail, -1)], 1)
+        every = time // parts
+        return filled[:, every - 1 :: every].unflatten(1, (-1, parts))
+
     def encode(self, video: Tensor) -> Tensor:
         """B T H W 3 in [-1, 1] -> latents B S R Q C."""
         return (self.groups(video) - self.mean) @ self.basis.T / self.scale

@@ -5,7 +5,7 @@ values are computed once per plan and serve every denoising step. Canvas tokens 
 context and to each other: `attention(q_canvas, kv_context + kv_canvas)`. There are no mask tensors.
 
 Legend: B batch, L words, K known tokens, N canvas tokens, S noise slots (each a run of N / S tokens),
-M = L + K context tokens, D width, H heads, C latent channels.
+M = L + K context tokens, D width, H heads, C latent channels, F what a token is told of the motion.
 """
 
 from __future__ import annotations
@@ -116,6 +116,9 @@ class Transformer(nn.Module):
         self.text_blocks = nn.ModuleList(Block(config) for _ in range(config.text_depth))
         self.kind = nn.Parameter(torch.zeros(3, 6, d))  # modulation of: prompt alone, words, known tokens
         self.enter = nn.Linear(config.channels, d)
+        if config.motion:  # where things and camera are, seen from a token (model/motion.py); starts as nothing
+            self.told = nn.Sequential(nn.Linear(config.motion, d, bias=False), nn.SiLU(), nn.Linear(d, d, bias=False))
+            nn.init.zeros_(self.told[2].weight)  # type: ignore[arg-type]
         self.place = nn.Linear(48, d, bias=False)  # absolute position, 16 sinusoids an axis
         self.level = nn.Sequential(nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))  # noise level
         self.scale = nn.Linear(32, d)  # seconds per latent step, tokens per step
@@ -134,9 +137,10 @@ class Transformer(nn.Module):
             self.modulate.bias.view(6, d)[[2, 5]] = 1.0
             self.kind[0, [2, 5]] = 1.0
 
-    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+    def _embed(self, tokens: Tensor, positions: Tensor, motion: Tensor | None) -> Tensor:
         where = torch.cat([sinusoids(positions[:, a] / (1, 4, 4)[a], 16, 32.0) for a in range(3)], -1)
-        return self.enter(tokens).float() + self.place(where).float()
+        x = self.enter(tokens).float() + self.place(where).float()
+        return x if motion is None else x + self.told(motion).float()
 
     def _condition(self, sigma: Tensor, scale: Tensor) -> Tensor:
         # sigma B S, scale 2 -> B S D
@@ -144,11 +148,13 @@ class Transformer(nn.Module):
         return F.silu(self.level(sinusoids(sigma * 16, 64, 64.0)) + size)
 
     def context(
-        self, words: Tensor, known: Tensor | None, known_positions: Tensor | None, scale: Tensor
+        self, words: Tensor, known: Tensor | None, known_positions: Tensor | None, scale: Tensor,
+        motion: Tensor | None = None,
     ) -> list[KeyValue]:
         """Keys and values of every block for words B L and known latents B K C at positions K 3.
 
-        scale: 2 numbers, log2 of seconds per latent step and log2 of tokens per latent step.
+        scale: 2 numbers, log2 of seconds per latent step and log2 of tokens per latent step. motion: what the known
+        tokens are told of it, B K F; none: nothing, which is the same as zeros.
         """
         length = words.shape[1]
         still = torch.zeros(1, 3, device=words.device)  # words stand at the centre of the first step
@@ -161,7 +167,7 @@ class Transformer(nn.Module):
         shared = (base + self.kind[1]).expand(1, length, -1, -1)
         turn = word_turn
         if known is not None and known_positions is not None and known.shape[1]:
-            x = torch.cat([x, self._embed(known, known_positions)], 1)
+            x = torch.cat([x, self._embed(known, known_positions, motion)], 1)
             shared = torch.cat([shared, (base + self.kind[2]).expand(1, known.shape[1], -1, -1)], 1)
             turn = rotary(torch.cat([still.expand(length, 3), known_positions]))
         cache = []
@@ -171,16 +177,17 @@ class Transformer(nn.Module):
         return cache
 
     def velocity(
-        self, x: Tensor, sigma: Tensor, positions: Tensor, context: list[KeyValue], scale: Tensor
+        self, x: Tensor, sigma: Tensor, positions: Tensor, context: list[KeyValue], scale: Tensor,
+        motion: Tensor | None = None,
     ) -> Tensor:
-        """Velocity B N C of canvas tokens B N C at positions N 3.
+        """Velocity B N C of canvas tokens B N C at positions N 3, told B N F of the motion (none: nothing).
 
         sigma B S: noise levels of S equal runs of the tokens; S = 1, one per latent step, or one per token.
         """
         condition = self._condition(sigma, scale)
         shared = self.modulate(condition).float().unflatten(-1, (6, -1))  # B S 6 D
         turn = rotary(positions)
-        h = self._embed(x, positions)
+        h = self._embed(x, positions, motion)
         for block, keyvalue in zip(self.blocks, context, strict=True):
             h, _ = block(h, shared, turn, keyvalue)
         shift, scaling = self.leave_mod(condition)[:, :, None].chunk(2, -1)  # B S 1 D
@@ -193,4 +200,4 @@ class Transformer(nn.Module):
     @classmethod
     def load(cls, path: Path) -> Transformer:
         """Reads what `save` wrote. Raises UserError for a missing, foreign or corrupt file."""
-        return load_module(path, lambda values: cls(TransformerConfig.from_dict(values)))
+        return load_module(path, lambda values: cls(TransformerConfig.from_dict({"motion": 0, **values})))

@@ -1,6 +1,6 @@
 """Requests to clips: the one sampling path.
 
-Legend: N canvas tokens, K known tokens, C latent channels.
+Legend: N canvas tokens, K known tokens, T of both, C channels, F what a token is told of the motion.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ import torch
 from torch import Tensor
 
 from tenku import __version__, rng
-from tenku.engines.bundled import Engine, load
+from tenku.engines.bundled import Dreamer, Engine, load
 from tenku.model import flow
-from tenku.model.patches import Grid, unpatchify
+from tenku.model.motion import CHANNELS, features, timeline, told_of
+from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
 from tenku.sampling.guidance import guided
 from tenku.sampling.plan import Plan, Round, plan
 from tenku.sampling.solvers import euler
 from tenku.types import Clip
+
+# How hard the prompt pulls on each network; 0: as the request says. Motion follows words well without being pulled far.
+GUIDANCE = {"motion": 2.0, "noise": 0.0}
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,10 @@ def _counted(on_step: Callable[[Step], None] | None, done: int, total: int) -> R
 
 @torch.inference_mode()
 def dream(engine: Engine, plan: Plan, report: Report | None = None) -> Clip:
-    """Samples a plan, round by round, and decodes it."""
+    """Samples a plan, round by round, and decodes it. In each round motion is dreamt first, then what it looks like."""
     whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
     latents = torch.zeros(1, whole.steps, whole.rows, whole.columns, engine.codec.config.channels)
+    motion = torch.zeros(1, whole.steps, CHANNELS)
     for number, part in enumerate(plan.rounds):
         def show(index: int, x: Tensor, part: Round = part, number: int = number) -> None:
             if report:
@@ -95,30 +100,39 @@ def dream(engine: Engine, plan: Plan, report: Report | None = None) -> Clip:
 
                 report(number * plan.steps + index, preview)
 
-        latents[:, part.start : part.stop] = dream_round(engine, plan, part, number, latents, show)
+        grid = Grid(part.stop - part.known, whole.rows, whole.columns, whole.seconds_per_step)
+        told = None
+        if engine.motion is not None:
+            dreamer = engine.dreamer(engine.motion, told_of(grid.seconds_per_step, plan.width / plan.height))
+            moves = motion[:, part.known : part.start]
+            motion[:, part.start : part.stop] = _round(plan, dreamer, timeline(grid), moves, None, number, "motion")
+            told = features(motion[:, part.known : part.stop], grid)
+        known = latents[:, part.known : part.start].flatten(1, 3)
+        dreamer = engine.dreamer(engine.transformer, scale_of(grid))
+        x = _round(plan, dreamer, grid, known, told, number, "noise", show)
+        latents[:, part.start : part.stop] = x.unflatten(1, (-1, grid.rows, grid.columns))
     return decode(engine, plan, latents)
 
 
-def dream_round(
-    engine: Engine, plan: Plan, part: Round, number: int, latents: Tensor, show: Callable[[int, Tensor], None]
+def _round(
+    plan: Plan, dreamer: Dreamer, grid: Grid, known: Tensor, told: Tensor | None, number: int, stream: str,
+    show: Callable[[int, Tensor], None] | None = None,
 ) -> Tensor:
-    """One round: dreams steps part.start..part.stop of the latents 1 T H W C, given those from part.known on."""
-    whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
-    grid = Grid(part.stop - part.known, whole.rows, whole.columns, whole.seconds_per_step)
-    positions = grid.positions().to(engine.device)
-    split = (part.start - part.known) * grid.tokens_per_step
-    known = latents[:, part.known : part.start].flatten(1, 3).to(engine.device)
-    canvas = positions[split:]
+    """One round of one network: dreams what follows the known tokens 1 K C of a grid, told 1 T F: 1 N C."""
+    device = dreamer.scale.device
+    positions = grid.positions().to(device)
+    count = grid.tokens - known.shape[1]
+    arguments = (known.to(device), positions, None if told is None else told.to(device))
+    velocity = guided(dreamer.velocity(plan.prompt, *arguments), dreamer.velocity(plan.negative_prompt, *arguments),
+                      GUIDANCE[stream] or plan.guidance)
+    noise = rng.normal((1, count, dreamer.model.config.channels), plan.seed, stream, number).to(device)
+    sigmas = flow.schedule(plan.steps, count)
 
-    def read(prompt: str) -> Any:
-        context = engine.context(prompt, grid, known if split else None, positions[:split] if split else None)
-        return engine.velocity(context, canvas, grid)
+    def on_step(index: int, x: Tensor, v: Tensor, sigma: float) -> None:
+        if show:
+            show(index, flow.denoised(x, v, sigma))
 
-    velocity = guided(read(plan.prompt), read(plan.negative_prompt), plan.guidance)
-    noise = rng.normal((1, grid.tokens - split, latents.shape[-1]), plan.seed, "noise", number).to(engine.device)
-    sigmas = flow.schedule(plan.steps, grid.tokens - split)
-    x = euler(velocity, noise, sigmas, lambda i, x, v, sigma: show(i, flow.denoised(x, v, sigma)))
-    return unpatchify(x, Grid(part.stop - part.start, grid.rows, grid.columns)).cpu()
+    return euler(velocity, noise, sigmas, on_step).cpu()
 
 
 @torch.inference_mode()

@@ -1,0 +1,81 @@
+"""Motion as networks see it: a row of numbers per latent step, and what each token of a picture is told of it.
+
+The motion of a clip (world/motion.py) is sampled PARTS times in each latent step. One network dreams these rows from
+words, as another dreams latents: a row is a token, with CHANNELS numbers. The other is told, for every token, where
+it lies as seen from each thing and from the camera: so it need not find out where things are, only how they look.
+
+Legend: B batch, T latent steps, N = T H W tokens of a grid, P parts, F features.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tenku.model.patches import Grid
+from tenku.world.camera import FOV
+from tenku.world.motion import CAMERA, MIDDLE, SPREAD, STATE, THING, THINGS
+
+PARTS = 4  # samples of the motion in a latent step
+CHANNELS = PARTS * STATE
+WAVES = (4.0, 2.0, 1.0, 0.5)  # metres: wavelengths in which a token's place beside a thing is told
+REACH = 1.2  # metres: how far around a thing tokens are told its pose
+TURNS = (1.0, 3.0, 9.0)  # per radian: frequencies in which directions are told
+_NEAR = 3 + 4 * len(WAVES) + 7  # of them fade out with the distance from a thing
+FEATURES = 1 + PARTS * (THINGS * (3 + _NEAR) + 3 + 4 * len(TURNS))
+
+
+def told_of(seconds_per_step: float, aspect: float) -> Tensor:
+    """What the network of motion is told in place of a grid's scale: log2 of seconds per step and of width / height."""
+    return torch.tensor([seconds_per_step, aspect]).log2()
+
+
+def timeline(grid: Grid) -> Grid:
+    """The grid of a clip's motion: one token a step."""
+    return Grid(grid.steps, 1, 1, grid.seconds_per_step)
+
+
+def features(motion: Tensor, grid: Grid) -> Tensor:
+    """What each token of a grid is told of the motion: B T CHANNELS -> B N FEATURES."""
+    rows = motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)
+    x, y = _tangents(grid)  # H W
+    rows = rows[:, :, None, None]  # B T 1 1 P STATE
+    x, y = (t[None, None, :, :, None].expand(1, 1, -1, -1, PARTS) for t in (x, y))
+    parts = [_directions(rows[..., :CAMERA], x, y)]
+    for k in range(THINGS):
+        thing = rows[..., CAMERA + k * THING : CAMERA + (k + 1) * THING]
+        parts.append(_beside(thing, x, y) * (thing[..., 0] > 0.5)[..., None])
+    told = torch.cat(parts, -1).flatten(4)  # B T H W (P f)
+    return torch.cat([torch.ones_like(told[..., :1]), told], -1).flatten(1, 3)
+
+
+def _tangents(grid: Grid) -> tuple[Tensor, Tensor]:
+    """Right and up tangents of the viewing angle to the middle of each token, H W each."""
+    unit = 2 * math.tan(FOV / 2) / grid.rows  # of a token's side
+    y = ((grid.rows - 1) / 2 - torch.arange(grid.rows)) * unit
+    x = (torch.arange(grid.columns) - (grid.columns - 1) / 2) * unit
+    up, right = torch.meshgrid(y, x, indexing="ij")
+    return right, up
+
+
+def _directions(camera: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The camera's place, and in which direction of the world each token looks: B T H W P f."""
+    azimuth, elevation = camera[..., 3] + torch.atan(x), camera[..., 4] + torch.atan(y)
+    angle = torch.stack([a * turn for a in torch.broadcast_tensors(azimuth, elevation) for turn in TURNS], -1)
+    middle, spread = (torch.from_numpy(t[:3]) for t in (MIDDLE, SPREAD))
+    place = ((camera[..., :3] - middle) / spread).expand(*angle.shape[:-1], 3)
+    return torch.cat([place, angle.cos(), angle.sin()], -1)
+
+
+def _beside(thing: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Where each token lies from a thing, in metres at the thing's distance, and the thing's pose: B T H W P f."""
+    away = thing[..., 3].exp()
+    u, v = torch.broadcast_tensors((x - thing[..., 1]) * away, (y - thing[..., 2]) * away)
+    near = torch.exp(-(u.square() + v.square()) / (2 * REACH**2))
+    phase = torch.stack([t * (2 * math.pi / wave) for t in (u, v) for wave in WAVES], -1)
+    pose = torch.cat([thing[..., 3:4] - float(MIDDLE[CAMERA + 3]), thing[..., 4:]], -1).expand(*u.shape, 7)
+    close = torch.cat([torch.stack([torch.ones_like(u), u, v], -1), phase.cos(), phase.sin(), pose], -1)
+    far = torch.stack([torch.ones_like(u), torch.tanh(u / 2), torch.tanh(v / 2)], -1)
+    return torch.cat([far, near[..., None] * close], -1)

@@ -1,0 +1,178 @@
+"""Flow matching on packed groups: the loss, and the loop that fits a transformer to what a pool of clips holds.
+
+Legend: B clips, N canvas tokens, S noise slots, L words, C channels.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenku import rng
+from tenku.config import TransformerConfig
+from tenku.data.latents import Group, Pool, caption_batch
+from tenku.model import flow
+from tenku.model.precision import autocast
+from tenku.model.text import BUCKET, Words
+from tenku.model.transformer import Transformer
+from tenku.training.run import Ema, Optimizer, Run, learning_rate
+from tenku.world import captions as world_captions
+
+DROPOUT = 0.1  # share of captions left out, so that guidance has something to compare with
+PER_STEP_NOISE = 0.25  # share of groups whose latent steps have noise levels of their own
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a transformer is fitted."""
+
+    path: Path  # the averaged weights appear there; their folder is the run's
+    identity: str  # what must be equal for a folder's run to be continued
+    steps: int
+    tokens: int  # a step, context included
+    groups: int  # that the budget is divided into
+    rate: float  # peak learning rate
+    seed: int
+    compile: bool = False
+
+
+class Hands:
+    """Twins of a model that share its weights and have gradients of their own, one for each group of a step.
+
+    They work side by side, each on one thread: matrices of this size keep one core busier than two threads keep two.
+    Gradients are added in the order of the groups, so the sum has the same bits on any number of cores.
+    """
+
+    def __init__(self, model: Transformer, groups: int) -> None:
+        self.twins = [model, *(copy.deepcopy(model) for _ in range(groups - 1))]
+        for twin in self.twins[1:]:
+            for mine, shared in zip(twin.parameters(), model.parameters(), strict=True):
+                mine.data = shared.data
+        cores = min(groups, torch.get_num_threads())
+        self.pool = ThreadPoolExecutor(cores, "group", initializer=_one_thread)
+
+    def gather(self, work: Callable[[Transformer, int], tuple[float, float]]) -> list[tuple[float, float]]:
+        """`work(twin, group)` for every group, at once; the gradients that it leaves are added up in the model."""
+        results = list(self.pool.map(work, self.twins, range(len(self.twins))))
+        first, *others = (list(twin.parameters()) for twin in self.twins)
+        for other in others:
+            for total, part in zip(first, other, strict=True):
+                if part.grad is not None:
+                    total.grad = part.grad if total.grad is None else total.grad.add_(part.grad)
+                    part.grad = None
+        return results
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    torch._dynamo.config.recompile_limit = 256  # a thread has settings of its own
+
+
+def vocabulary() -> Words:
+    """The word table of the world's captions, and the phrases of its lexicon that captions never say."""
+    known = tuple(world_captions.vocabulary())
+    said = set(known)
+    lexicon = {synonym: canonical for canonical, synonyms in world_captions.LEXICON.items() for synonym in synonyms
+               if "/" not in synonym and not set(synonym.split()) <= said}
+    return Words(known, lexicon)
+
+
+def fresh(config: TransformerConfig, seed: int, start: Path | None) -> Transformer:
+    """A transformer with the weights of a seed, or of `start`."""
+    with torch.random.fork_rng():  # module initialisers draw from torch's own stream
+        torch.manual_seed(seed)
+        model = Transformer(config)
+    if start:
+        model.load_state_dict(Transformer.load(start).state_dict())
+    return model
+
+
+def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.Generator) -> Tensor:
+    """Mean squared error of the velocity, Eq. 23 of arXiv:2210.02747 on a straight line."""
+    batch, tokens, _ = group.data.shape
+    slots = group.runs if draw.random() < PER_STEP_NOISE else 1
+    sigma = flow.draw_sigmas(draw, (batch, slots), tokens)
+    noise = torch.from_numpy(draw.standard_normal(group.data.shape, dtype=np.float32))
+    each = sigma.repeat_interleave(tokens // slots, 1)
+    x = flow.interpolate(group.data, noise, each)
+    with autocast():
+        context = model.context(words, group.known, group.known_positions, group.scale, group.known_motion)
+        v = model.velocity(x, sigma, group.positions, context, group.scale, group.motion)
+    return (v - flow.velocity(group.data, noise)).square().mean()
+
+
+def group_flops(model: Transformer, group: Group, length: int) -> float:
+    """Forward and backward FLOPs of a group: three times the forward ones."""
+    batch, canvas, _ = group.data.shape
+    context = length + group.known.shape[1]
+    config = model.config
+    forward = canvas * config.flops_per_token(canvas, context) + context * config.flops_per_token(context, 0)
+    return 3.0 * batch * forward
+
+
+def _rows(captions: list[str], words: Words, most: int, draw: np.random.Generator) -> Tensor:
+    rows = [[] if draw.random() < DROPOUT else words.encode(c, most)[0] for c in captions]
+    return caption_batch(rows, BUCKET)
+
+
+def fit(
+    args: Fit, model: Transformer, pool: Pool, before_step: Callable[[int], None],
+    on_saved: Callable[[int], None], on_step: Callable[[int], None] | None,
+) -> Path:
+    """Fits, or goes on fitting, `model` to groups of `pool`; returns the path of the averaged weights.
+
+    Calls `before_step(step)` before each step, `on_saved(step)` after each checkpoint, `on_step(step)` after each.
+    """
+    run = Run(args.path.parent, args.steps)
+    optimizer, ema = Optimizer(model, args.rate, muon=True), Ema(model)
+    step = run.resume(model, optimizer, ema, args.identity)
+    words = vocabulary()
+    print(f"{args.path.stem}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
+          f"{len(words.words)} words, {pool.count} clips", flush=True)
+    hands = Hands(model, args.groups)
+    if args.compile:
+        for twin in hands.twins:
+            for block in (*twin.text_blocks, *twin.blocks):
+                block.compile(dynamic=True)
+
+    def work(twin: Transformer, part: int) -> tuple[float, float]:
+        draw = rng.stream(args.seed, args.path.stem, step, part)
+        group = pool.draw(draw, args.tokens // args.groups)
+        rows = _rows(group.captions, words, model.config.max_words, draw)
+        loss = group_loss(twin, group, rows, draw) / args.groups
+        loss.backward()
+        return float(loss.detach()), group_flops(model, group, rows.shape[1])
+
+    while step < args.steps:
+        before_step(step)
+        loss, flops = (sum(values) for values in zip(*hands.gather(work), strict=True))
+        norm = optimizer.step(learning_rate(step, args.steps, args.rate))
+        ema.update(step)
+        run.log(step, flops, {"loss": loss, "norm": norm})
+        step += 1
+        if run.due() or step == args.steps:
+            run.save(step, model, optimizer, ema, args.identity)
+            publish(model, ema, words, args.path,
+                    {"flops": repr(run.flops), "steps": str(step), "longest": str(pool.longest)})
+            run.leave_if_asked()
+            on_saved(step)
+        if on_step:
+            on_step(step)
+    run.close()
+    return args.path
+
+
+def publish(model: Transformer, ema: Ema, words: Words, path: Path, facts: dict[str, str]) -> None:
+    """Writes the averaged weights with their word table, ready to generate from."""
+    average = Transformer(model.config)
+    ema.copy_to(average)
+    table = {"words": json.dumps(words.words), "lexicon": json.dumps(dict(words.lexicon))}
+    average.save(path, {**table, **facts})

@@ -1,0 +1,67 @@
+"""Motion: where the camera and the things are in every frame, as plain numbers.
+
+A clip's motion is what remains of it when all looks are taken away: the camera's place and direction, and for each
+of up to three things whether it is there, where the camera sees it, how far away, and how it is turned. It is read
+off the facts, so it is exact; a network that has seen many learns to invent it from words (training/motion.py), and
+the one that paints is told it.
+
+A frame's row of STATE numbers, each scaled to be of the order of one:
+camera    x, y, z (metres in the world), yaw to the right, pitch upwards (radians)
+thing k   1 if it is there, tangents to its middle (right, up), log of its distance along the view axis (metres),
+          and the first two columns of its rotation as the camera sees it (x right, y up, z backward; front is +x)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+THINGS = 3
+CAMERA, THING = 5, 10
+STATE = CAMERA + THINGS * THING
+NEAREST = 0.3  # metres: what is nearer, or behind the camera, counts as this far
+
+# Subtracted and divided by, so that the numbers of `tenku world make` have mean 0 and deviation 1, roughly.
+_CAMERA_MIDDLE, _CAMERA_SPREAD = (0.0, -3.8, 1.35, 0.0, -0.1), (1.2, 0.9, 0.5, 0.3, 0.12)
+_THING_MIDDLE = (0.0, 0.0, 0.0, 1.35, *[0.0] * 6)
+_THING_SPREAD = (1.0, 0.25, 0.12, 0.3, *[0.6] * 6)
+MIDDLE = np.array([*_CAMERA_MIDDLE, *_THING_MIDDLE * THINGS], np.float32)
+SPREAD = np.array([*_CAMERA_SPREAD, *_THING_SPREAD * THINGS], np.float32)
+# What a mirror does: left and right change places, and every thing is its own mirror image across its front axis.
+_MIRROR = (-1, 1, 1, -1, 1, *(1, -1, 1, 1, -1, 1, 1, 1, -1, -1) * THINGS)
+MIRROR = np.array(_MIRROR, np.float32)
+
+
+def states(facts: dict[str, Any]) -> np.ndarray:
+    """The motion of a clip from its facts: float32 [frames, STATE]. Things after the third are left out."""
+    cameras = np.array(facts["cameras"], np.float64)  # T 4 4
+    found = np.zeros((len(cameras), STATE))
+    eye, turn = cameras[:, :3, 3], cameras[:, :3, :3]
+    forward = -turn[:, :, 2]
+    found[:, :3] = eye
+    found[:, 3] = np.arctan2(forward[:, 0], forward[:, 1])
+    found[:, 4] = np.arcsin(np.clip(forward[:, 2], -1, 1))
+    for k, thing in enumerate(facts["things"][:THINGS]):
+        poses = np.array(thing["poses"], np.float64)  # T 7
+        local = np.einsum("tji,tj->ti", turn, poses[:, :3] - eye)
+        away = np.maximum(-local[:, 2], NEAREST)
+        seen = np.einsum("tji,tjk->tik", turn, rotations(poses[:, 3:]))
+        at = CAMERA + k * THING
+        found[:, at] = 1.0
+        found[:, at + 1 : at + 3] = np.clip(local[:, :2] / away[:, None], -3, 3)
+        found[:, at + 3] = np.log(away)
+        found[:, at + 4 : at + 7], found[:, at + 7 : at + 10] = seen[:, :, 0], seen[:, :, 1]
+    scaled = (found - MIDDLE) / SPREAD
+    for k in range(len(facts["things"]), THINGS):
+        scaled[:, CAMERA + k * THING : CAMERA + (k + 1) * THING] = 0.0
+    return scaled.astype(np.float32)
+
+
+def rotations(quaternions: np.ndarray) -> np.ndarray:
+    """Rotation matrices [T, 3, 3] of unit quaternions w x y z [T, 4]."""
+    w, x, y, z = quaternions.T
+    rows = [[1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]]  # fmt: skip
+    return np.moveaxis(np.array(rows), 2, 0)

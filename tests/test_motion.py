@@ -1,0 +1,111 @@
+"""Motion: read off the facts, sampled in latent steps, told to every token of a picture, the same in a mirror."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS
+from tenku.data.latents import motion_of
+from tenku.model.codec import Codec
+from tenku.model.motion import CHANNELS, FEATURES, PARTS, REACH, features, timeline, told_of
+from tenku.model.patches import Grid
+from tenku.world.camera import FOV
+from tenku.world.grammar import draw, variant
+from tenku.world.motion import CAMERA, MIDDLE, MIRROR, SPREAD, STATE, THING, rotations, states
+from tenku.world.simulate import Format, render
+
+SHAPE = Format(64, 48, 17, 16.0)
+
+
+@pytest.fixture(scope="module")
+def facts() -> dict:
+    scene = variant(draw(3), subject="car", place="meadow", action="moves left", camera="static", size="large")
+    return render(scene, SHAPE).facts
+
+
+def plain(facts: dict) -> np.ndarray:
+    """The states in metres, radians and tangents."""
+    return states(facts) * SPREAD + MIDDLE
+
+
+def test_a_thing_is_where_its_box_is(facts: dict) -> None:
+    focal = SHAPE.height / 2 / np.tan(FOV / 2)
+    for row, box in zip(plain(facts), facts["things"][0]["boxes"], strict=True):
+        present, right, up, log_away = row[CAMERA : CAMERA + 4]
+        x, y = SHAPE.width / 2 + right * focal, SHAPE.height / 2 - up * focal
+        assert present == pytest.approx(1)
+        assert 1 < np.exp(log_away) < 12
+        if box and box[0] > 0 and box[2] < SHAPE.width:  # whole in the picture
+            assert box[0] < x < box[2]
+            assert box[1] < y < box[3]
+
+
+def test_a_car_that_drives_left_looks_left(facts: dict) -> None:
+    rows = plain(facts)[:, CAMERA : CAMERA + THING]
+    assert rows[-1, 1] < rows[0, 1]
+    assert rows[8, 4] < -0.8  # its front, +x, points to the camera's left
+    assert np.allclose((rows[:, 4:7] ** 2).sum(1), 1, atol=1e-4)
+
+
+def test_rotations_are_those_of_the_quaternions() -> None:
+    half = np.sqrt(0.5)
+    turned = rotations(np.array([[1, 0, 0, 0], [half, 0, 0, half]]))  # none; a quarter about z
+    assert np.allclose(turned[0], np.eye(3))
+    assert np.allclose(turned[1], [[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+def test_only_things_that_are_there_are_told(facts: dict) -> None:
+    for k in range(len(facts["things"]), 3):
+        assert (states(facts)[:, CAMERA + k * THING : CAMERA + (k + 1) * THING] == 0).all()
+    assert states(facts).shape == (17, STATE)
+
+
+def test_presets_have_room_for_what_is_told() -> None:
+    assert {c.motion for c in TRANSFORMER_PRESETS.values()} == {FEATURES}
+    assert {c.channels for c in MOTION_PRESETS.values()} == {CHANNELS}
+
+
+def test_frames_fall_into_the_steps_that_pictures_fall_into() -> None:
+    codec = Codec(CODEC_PRESETS["tiny"])
+    numbers = torch.arange(17.0)[None, :, None]
+    steps = codec.steps(numbers, PARTS)
+    assert steps[0, :, :, 0].tolist() == [[0, 0, 0, 0], [2, 4, 6, 8], [10, 12, 14, 16]]
+    video = numbers[..., None, None].expand(-1, -1, 16, 16, 3)
+    groups = codec.groups(video).unflatten(4, (8, 16, 16, 3))[0, :, 0, 0, :, 0, 0, 0]
+    assert torch.equal(groups[:, 1::2], steps[0, :, :, 0])
+    assert codec.steps(torch.arange(12.0)[None, :, None], PARTS)[0, -1, -1, 0] == 11  # the last frame fills the rest
+
+
+def test_the_tokens_nearest_to_a_thing_are_told_so_and_a_mirror_turns_it_round(facts: dict) -> None:
+    codec = Codec(CODEC_PRESETS["tiny"])
+    grid = codec.grid(SHAPE.frames, SHAPE.height, SHAPE.width, SHAPE.fps)
+    motion = motion_of(facts, codec)
+    assert motion.shape == (2, grid.steps, CHANNELS)
+    told = features(motion, grid)
+    assert told.shape == (2, grid.tokens, FEATURES)
+    assert (told[..., 0] == 1).all()
+    # the first number that fades out with the distance from the first thing, for the first part of each step
+    seen = told.unflatten(1, (grid.steps, grid.rows, grid.columns))
+    camera = 3 + 4 * 3
+    near = seen[..., 1 + camera + 3]
+    assert 0 < near.max() <= 1
+    assert torch.allclose(near[0], near[1].flip(2), atol=1e-5)
+    focal = SHAPE.height / 2 / np.tan(FOV / 2)
+    right, up = plain(facts)[0, CAMERA + 1 : CAMERA + 3]
+    column, row = (SHAPE.width / 2 + right * focal) / 16, (SHAPE.height / 2 - up * focal) / 16
+    brightest = int(near[0, 0].argmax())
+    assert abs(brightest % grid.columns + 0.5 - column) <= 0.51
+    assert abs(brightest // grid.columns + 0.5 - row) <= 0.51
+    assert near[0, 0].min() < np.exp(-0.5 / REACH**2)
+
+
+def test_mirroring_twice_is_nothing() -> None:
+    assert (MIRROR * MIRROR == 1).all()
+
+
+def test_a_motion_has_one_token_a_step() -> None:
+    grid = Grid(5, 4, 6, 0.25)
+    assert timeline(grid) == Grid(5, 1, 1, 0.25)
+    assert told_of(0.5, 2.0).tolist() == [-1.0, 1.0]

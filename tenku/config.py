@@ -31,7 +31,7 @@ class CodecConfig(Config):
     """The video compression network."""
 
     stride: tuple[int, int, int] = (8, 16, 16)  # frames, rows, columns that one latent position covers
-    channels: int = 96  # numbers per latent position
+    channels: int = 128  # numbers per latent position
     widths: tuple[int, int, int] = (384, 192, 96)  # decoder width at strides 8x16x16, 4x8x8, 2x4x4
     depths: tuple[int, int, int] = (2, 2, 3)  # blocks at each of them
 
@@ -42,7 +42,7 @@ class TransformerConfig(Config):
 
     width: int = 256  # model dimension D, a multiple of 64 (the size of a head)
     depth: int = 8  # blocks
-    channels: int = 96  # latent channels in and out
+    channels: int = 128  # latent channels in and out
     text_depth: int = 2  # blocks that read the prompt alone, before the context joins
     vocabulary: int = 2048  # rows of the word table
     max_words: int = 96  # words of a prompt that are read
@@ -71,7 +71,7 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
 # parameters, forward FLOPs per canvas token at 200 canvas + 32 text tokens (tests/test_config.py recomputes them)
 TRANSFORMER_PRESETS: dict[str, TransformerConfig] = {
     "tiny": TransformerConfig(width=64, depth=2, channels=32, text_depth=1),  # tests
-    "nano": TransformerConfig(),  # bundled; 9.3 M, 14.8 MFLOP; a CPU
+    "nano": TransformerConfig(),  # bundled; 9.3 M, 14.9 MFLOP; a CPU
     "small": TransformerConfig(width=512, depth=12),  # 48.6 M, 83 MFLOP; one consumer GPU
     "base": TransformerConfig(width=1024, depth=24),  # 341 M, 630 MFLOP; one datacentre GPU
     "large": TransformerConfig(width=1792, depth=32),  # 1.35 G, 2.5 GFLOP; several

@@ -72,7 +72,7 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
 # parameters, forward FLOPs per canvas token at 200 canvas + 32 text tokens (tests/test_config.py recomputes them)
 TRANSFORMER_PRESETS: dict[str, TransformerConfig] = {
     "tiny": TransformerConfig(width=64, depth=2, channels=32, text_depth=1),  # tests
-    "nano": TransformerConfig(),  # bundled; 9.5 M, 14.8 MFLOP; a CPU
+    "nano": TransformerConfig(),  # bundled; 9.5 M, 14.9 MFLOP; a CPU
     "small": TransformerConfig(width=512, depth=12),  # 48.6 M, 83 MFLOP; one consumer GPU
     "base": TransformerConfig(width=1024, depth=24),  # 341 M, 630 MFLOP; one datacentre GPU
     "large": TransformerConfig(width=1792, depth=32),  # 1.35 G, 2.5 GFLOP; several

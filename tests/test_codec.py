@@ -68,6 +68,16 @@ def test_an_image_is_the_first_step_of_a_video(codec: Codec) -> None:
     assert torch.equal(codec.encode(video)[:, :1], codec.encode(video[:, :1]))
 
 
+def test_what_is_decoded_encodes_to_the_same_latents(codec: Codec) -> None:
+    latents = rng.normal((1, 3, 2, 3, 32), 0, "latents") * 0.1
+    with torch.no_grad():
+        decoded = codec(latents)
+        detail = decoded - codec.decode_linear(latents)
+    assert detail.abs().mean() > 0.01  # the network has something to say
+    # all but the first step, of which one frame in eight is kept; the basis is stored as bfloat16
+    assert (codec.encode(decoded) - latents)[:, 1:].abs().max() < 0.05
+
+
 def test_decoding_is_causal(codec: Codec) -> None:
     latents = rng.normal((1, 4, 2, 3, 32), 0, "latents")
     changed = latents.clone()

@@ -74,12 +74,12 @@ def test_the_codec_learns(world: Path, tmp_path: Path) -> None:
     path = train_codec(CodecTraining(world, tmp_path, "tiny", steps=60, batch=4, crop=32, frames=9, rate=5e-3))
     trained = Codec.load(path)
     clips = [item.clip for item in iter_clips(world)]
-    truth = Crops(iter(clips), 12, 9, 32).batch(rng.stream(0, "look"), 16)
+    truth = Crops(clips, 12, 9, 32).batch(rng.stream(0, "look"), 16)
     latents = trained.encode(truth)
     with torch.no_grad():
         learned = codec_loss(trained.decode(latents), truth)
         linear = codec_loss(trained.decode_linear(latents), truth)
-    assert learned < 0.99 * linear
+    assert learned < linear - 0.01  # 0.09 dB in the first term
     figures = json.loads(read_tensors(path)[1]["figures"])
     assert figures["psnr"] > figures["linear_psnr"] - 0.5
     assert list((tmp_path / "tensorboard").iterdir())
@@ -126,6 +126,29 @@ def test_groups_side_by_side_add_up_to_the_same_gradient(world: Path, codec: Pat
     found = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[n], wanted[n]) for n in wanted)
+
+
+def test_a_codec_run_from_another_keeps_its_encoder(world: Path, codec: Path, tmp_path: Path) -> None:
+    path = train_codec(CodecTraining(world, tmp_path, "tiny", steps=2, batch=2, frames=9, seed=5, start=codec))
+    before, after = weights(codec), weights(path)
+    assert all(torch.equal(before[k], after[k]) for k in ("basis", "mean", "scale"))
+    assert not torch.equal(before["enter.weight"], after["enter.weight"])
+    with pytest.raises(UserError, match="another size"):
+        train_codec(CodecTraining(world, tmp_path / "nano", "nano", steps=2, start=codec))
+
+
+def test_pieces_are_whole_pictures_of_one_size_where_they_are_small(world: Path) -> None:
+    clips = [item.clip for item in iter_clips(world)]
+    crops = Crops(clips, 12, 9, 56)
+    shapes = {tuple(crops.batch(rng.stream(i, "pieces"), 2).shape) for i in range(30)}
+    assert shapes == {(2, 9, 48, 56, 3), (2, 9, 48, 48, 3)}
+
+
+def test_the_codecs_loss_counts_decibels() -> None:
+    truth = rng.normal((2, 3, 4, 4, 3), 0, "truth")
+    near = codec_loss(truth + 0.1, truth)  # a shift has no edges: what is left is its Charbonnier distance
+    far = codec_loss(truth + 0.2, truth)
+    assert float(far - near) == pytest.approx(np.log(2) + 0.1, abs=1e-2)
 
 
 def test_the_transformer_learns(world: Path, codec: Path, tmp_path: Path) -> None:

@@ -27,10 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub.add_argument("--rate", type=float, help="peak learning rate")
         sub.add_argument("--dry-run", action="store_true", help="print the run's settings and stop")
         if kind == "codec":
-            sub.add_argument("--batch", type=int, help="crops a step")
-            sub.add_argument("--crop", type=int, help="pixels, side of a crop")
-            sub.add_argument("--frames", type=int, help="frames of a crop, 1 + 8k")
+            sub.add_argument("--batch", type=int, help="pieces of clips a step")
+            sub.add_argument("--crop", type=int, help="pixels, longest side of a piece")
+            sub.add_argument("--frames", type=int, help="frames of a piece, 1 + 8k")
             sub.add_argument("--clips", type=int, help="clips kept in memory")
+            sub.add_argument("--start", type=Path, help="codec.safetensors to start from; its encoder is kept")
         elif kind in ("video", "motion"):
             sub.add_argument("--codec", type=Path, required=True, help="codec.safetensors")
             if kind == "motion":

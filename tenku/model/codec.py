@@ -3,8 +3,10 @@
 A latent position stands for 8 frames of 16x16 pixels. The first frame stands alone (it is repeated to fill its
 group), then groups of 8 follow: 1 + 8k frames make 1 + k latent steps. The encoder is the closed-form linear
 solution (principal components of rendered groups); the decoder is its transpose plus a network that learns
-what the linear one cannot say: sharp edges that move. Latents are the components divided by a power of their
-standard deviation, so that coarse things stay louder than fine ones and noise hides the fine ones first.
+what the linear one cannot say: sharp edges that move. What the network says within the components' reach is
+left out, for there the latents know better: what is decoded encodes to the same latents again. Latents are the
+components divided by a power of their standard deviation, so that coarse things stay louder than fine ones and
+noise hides the fine ones first.
 
 Legend: B batch, T frames, H W pixels; S latent steps, R rows, Q columns, C channels; P = 8*16*16*3 numbers.
 """
@@ -106,8 +108,13 @@ class Codec(nn.Module):
             flat = video.flatten(0, 1).permute(0, 3, 1, 2)
             flat = F.pad(flat, (0, -w % columns, 0, -h % rows), mode="replicate")
             video = flat.permute(0, 2, 3, 1).unflatten(0, video.shape[:2])
+        return self._grouped(video)
+
+    def _grouped(self, video: Tensor) -> Tensor:
+        """B S*8 R*16 Q*16 3 -> B S R Q (time rows columns 3)."""
+        time, rows, columns = self.config.stride
         video = video.unflatten(3, (-1, columns)).unflatten(2, (-1, rows)).unflatten(1, (-1, time))
-        return video.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4)  # B S R Q (time rows columns 3)
+        return video.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4)
 
     def steps(self, rows: Tensor, parts: int) -> Tensor:
         """Rows of numbers per frame, B T M -> B S parts M: those of `parts` evenly spaced frames of each latent step.
@@ -136,7 +143,7 @@ class Codec(nn.Module):
 
     def decode_linear(self, latents: Tensor, height: int | None = None, width: int | None = None) -> Tensor:
         """Like `decode`, by the closed form alone: cheaper, blockier."""
-        return self._linear(latents)[:, self.config.stride[0] - 1 :, :height, :width].clamp(-1, 1)
+        return self._picture(latents, None)[:, self.config.stride[0] - 1 :, :height, :width].clamp(-1, 1)
 
     def stream(self, chunks: Iterator[Tensor], height: int | None = None, width: int | None = None) -> Iterator[Tensor]:
         """Decodes chunks of latents B s R Q C as they come; the frames are those of `decode` on the whole."""
@@ -158,14 +165,18 @@ class Codec(nn.Module):
                 x, last = block(x, batch, None if state is None else state[len(new)])
                 new.append(last)
         detail = _grow(self.leave(x), batch, 2, 4)  # (B S*8) 3 H W
-        detail = detail.permute(0, 2, 3, 1).unflatten(0, (batch, -1))
-        return self._linear(latents) + detail.float(), new
+        return self._picture(latents, detail.float().permute(0, 2, 3, 1).unflatten(0, (batch, -1))), new
 
-    def _linear(self, latents: Tensor) -> Tensor:
-        """The closed-form decoder: B S R Q C -> B S*8 H W 3."""
+    def _picture(self, latents: Tensor, detail: Tensor | None) -> Tensor:
+        """The closed-form decoder, B S R Q C -> B S*8 H W 3, plus what of the detail is not in its reach."""
         time, rows, columns = self.config.stride
         batch, steps, r, q, _ = latents.shape
-        flat = (latents.float() * self.scale) @ self.basis + self.mean
+        flat: Tensor = latents.float() * self.scale
+        if detail is None:
+            flat = flat @ self.basis + self.mean
+        else:
+            rest = self._grouped(detail)
+            flat = (flat - rest @ self.basis.T) @ self.basis + rest + self.mean
         flat = flat.unflatten(4, (time, rows, columns, 3)).permute(0, 1, 4, 2, 5, 3, 6, 7)
         return flat.reshape(batch, steps * time, r * rows, q * columns, 3)
 

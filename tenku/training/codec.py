@@ -5,9 +5,10 @@ Legend: B batch, T frames, H W pixels; P numbers of a group (8*16*16*3), C laten
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from tenku.model.precision import autocast
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.types import Clip
 
+HELD = 16  # clips that are measured on and never trained on
+NOISE = 0.03  # most that is added to latents in training: those of the transformer are imperfect
 SPREAD = 0.5  # latent = component / std**SPREAD: 1 would make all channels equally loud, 0 none
 
 
@@ -35,12 +38,13 @@ class CodecTraining:
     out: Path  # folder of the run; `codec.safetensors` appears there
     preset: str = "nano"
     steps: int = 4000
-    batch: int = 12  # crops a step
-    crop: int = 64  # side of a crop
-    frames: int = 17  # frames of a crop, 1 + 8k
+    batch: int = 4  # pieces of clips a step
+    crop: int = 128  # longest side of a piece; a clip that is smaller is taken whole
+    frames: int = 17  # frames of a piece, 1 + 8k
     rate: float = 1.5e-3  # peak learning rate
     clips: int = 1200  # clips kept in memory
     seed: int = 0
+    start: Path | None = None  # a codec.safetensors to start from, whose encoder is kept as it is
 
     def identity(self) -> str:
         """What must be equal for a folder's run to be continued."""
@@ -88,37 +92,44 @@ def fit_linear(codec: Codec, clips: Iterator[Clip], seed: int = 0) -> dict[str, 
 
 
 class Crops:
-    """Clips in memory, and random crops of them."""
+    """Clips in memory, and random pieces of them: whole pictures where they are no larger than `side`.
 
-    def __init__(self, clips: Iterator[Clip], most: int, frames: int, side: int) -> None:
-        self.clips: list[np.ndarray] = []
-        for clip in clips:
-            if len(clip.frames) >= frames and min(clip.frames.shape[1:3]) >= side:
-                self.clips.append(clip.frames)
-            if len(self.clips) == most:
-                break
-        if not self.clips:
-            raise UserError(f"no clip has {frames} frames of {side} pixels a side",
-                            "tenku world make --mix 128x80x33:1")
-        self.frames, self.side = frames, side
+    The network sees 64 pixels to each side, so a piece that is cut out of a picture starves it of what it has there.
+    """
+
+    def __init__(self, clips: Iterable[Clip], most: int, frames: int, side: int) -> None:
+        self.alike: dict[tuple[int, int], list[np.ndarray]] = {}  # height and width of a piece: clips
+        long = (clip.frames for clip in clips if len(clip.frames) >= frames)
+        for clip in itertools.islice(long, most):
+            height, width = (min(side, n) for n in clip.shape[1:3])
+            self.alike.setdefault((height, width), []).append(clip)
+        if not self.alike:
+            raise UserError(f"no clip has {frames} frames", "tenku world make --mix 128x80x33:1")
+        self.frames = frames
 
     def batch(self, draw: np.random.Generator, size: int) -> Tensor:
-        """B T side side 3 in [-1, 1]."""
-        found = []
+        """B T H W 3 in [-1, 1], of clips that give pieces of one size."""
+        sizes = list(self.alike)
+        counts = np.array([len(self.alike[s]) for s in sizes])
+        height, width = sizes[draw.choice(len(sizes), p=counts / counts.sum())]
+        clips, found = self.alike[height, width], []
         for _ in range(size):
-            clip = self.clips[draw.integers(len(self.clips))]
-            wanted = (self.frames, self.side, self.side)
+            clip = clips[draw.integers(len(clips))]
+            wanted = (self.frames, height, width)
             t, y, x = (draw.integers(n - m + 1) for n, m in zip(clip.shape[:3], wanted, strict=True))
-            piece = clip[t : t + self.frames, y : y + self.side, x : x + self.side]
+            piece = clip[t : t + self.frames, y : y + height, x : x + width]
             found.append(piece[:, :, ::-1] if draw.random() < 0.5 else piece)
         return to_signal(torch.from_numpy(np.stack(found)))
 
 
 def codec_loss(decoded: Tensor, truth: Tensor) -> Tensor:
-    """Charbonnier distance of pixels and, half each, of their differences in time and space (B T H W 3)."""
+    """Half the logarithm of each clip's mean square, which is what PSNR says, and for edges the Charbonnier distance
+    of pixels and, half each, of their differences in time and space (B T H W 3). At 30 dB the first weighs ten times.
+    """
     error = decoded - truth
     parts = [error, *(0.5 * torch.diff(error, dim=d) for d in (1, 2, 3) if error.shape[d] > 1)]
-    return torch.stack([(p.square() + 1e-4).sqrt().mean() for p in parts]).sum()
+    edges = torch.stack([(p.square() + 1e-4).sqrt().mean() for p in parts]).sum()
+    return 0.5 * (error.square().mean((1, 2, 3, 4)) + 1e-5).log().mean() + edges
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
@@ -149,31 +160,35 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
     with torch.random.fork_rng():  # module initialisers draw from torch's own stream
         torch.manual_seed(args.seed)
         codec = Codec(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    clips = [clip for clip, _ in zip((c.clip for c in iter_clips(args.data)), range(args.clips + 16), strict=False)]
-    held, seen = clips[:16], clips[16:] or clips  # the first clips are never trained on
+    if args.start:
+        codec.load_state_dict(_started(args.start, config).state_dict())
+    clips = [item.clip for item in itertools.islice(iter_clips(args.data), args.clips + HELD)]
+    held = [clip for clip in clips if len(clip.frames) > 1][:HELD] or clips  # stills would flatter it by 2 dB
+    seen = [clip for clip in clips if not any(clip is other for other in held)] or clips
+    crops = Crops(seen, args.clips, args.frames, args.crop)
     run = Run(args.out, args.steps)
     optimizer, ema = Optimizer(codec, args.rate, muon=False), Ema(codec)
     step = run.resume(codec, optimizer, ema, args.identity())
     if step == 0:
-        fit_linear(codec, iter(seen[:500]), args.seed)
+        if not args.start:
+            fit_linear(codec, iter(seen[:500]), args.seed)
         _publish(codec, ema, args.out / "codec.safetensors", held, run)  # latents can be made from now on
     print(f"codec {args.preset}: {sum(p.numel() for p in codec.parameters()) / 1e6:.2f} M parameters, "
           f"linear {evaluate(codec, held)['linear_psnr']:.2f} dB on {len(held)} held-out clips", flush=True)
-    crops = Crops(iter(seen), args.clips, args.frames, args.crop)
-    flops = 3 * decode_flops(config, args.frames, args.crop, args.crop) * args.batch
     while step < args.steps:
         draw = rng.stream(args.seed, "codec", step)
         truth = crops.batch(draw, args.batch)
         with torch.no_grad():
             latents = codec.encode(truth)
-            level = torch.from_numpy(draw.random((args.batch, 1, 1, 1, 1), dtype=np.float32)) * 0.1
+            level = torch.from_numpy(draw.random((args.batch, 1, 1, 1, 1), dtype=np.float32)) * NOISE
             latents = latents + level * torch.from_numpy(draw.standard_normal(latents.shape, dtype=np.float32))
         with autocast():
-            decoded = codec(latents)
+            decoded = codec(latents)[:, :, : truth.shape[2], : truth.shape[3]]
         loss = codec_loss(decoded, truth)
         loss.backward()
-        norm = optimizer.step(learning_rate(step, args.steps, args.rate))
+        norm = optimizer.step(learning_rate(step, args.steps, args.rate, decay=0.5))
         ema.update(step)
+        flops = 3 * args.batch * decode_flops(config, *truth.shape[1:4])
         run.log(step, flops, {"loss": float(loss.detach()), "norm": norm})
         step += 1
         if run.due() or step == args.steps:
@@ -184,6 +199,13 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
             on_step(step)
     run.close()
     return args.out / "codec.safetensors"
+
+
+def _started(path: Path, config: CodecConfig) -> Codec:
+    codec = Codec.load(path)
+    if codec.config != config:
+        raise UserError(f"{path.name} is of another size: {codec.config}", "give the preset that it was trained with")
+    return codec
 
 
 def _publish(codec: Codec, ema: Ema, path: Path, held: list[Clip], run: Run) -> None:
@@ -199,7 +221,7 @@ def _publish(codec: Codec, ema: Ema, path: Path, held: list[Clip], run: Run) -> 
 def decode_flops(config: CodecConfig, frames: int, height: int, width: int) -> float:
     """Forward FLOPs of decoding a clip."""
     a, b, c = config.widths
-    groups = (1 + (frames - 1) // 8) * (height // 16) * (width // 16)
+    groups = (1 + (frames - 1) // 8) * -(-height // 16) * -(-width // 16)
     per = sum(d * w * w * 20 * n for d, w, n in zip(config.depths, config.widths, (1, 8, 64), strict=True))
-    per += 2 * (config.channels * a + a * b * 8 + 8 * b * c * 8 + 64 * 9 * c * 96 + config.channels * 6144)
+    per += 2 * (config.channels * a + a * b * 8 + 8 * b * c * 8 + 64 * 9 * c * 96 + 2 * config.channels * 6144)
     return float(groups * per)

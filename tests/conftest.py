@@ -48,7 +48,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from tenku import rng
-    from tenku.config import CODEC_PRESETS, TRANSFORMER_PRESETS
+    from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS
     from tenku.model.codec import Codec
     from tenku.model.transformer import Transformer
 
@@ -56,9 +56,11 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         codec, transformer = Codec(CODEC_PRESETS["tiny"]), Transformer(TRANSFORMER_PRESETS["tiny"])
+        motion = Transformer(MOTION_PRESETS["tiny"])
     numbers = codec.basis.shape[::-1]
     codec.basis.copy_(torch.linalg.qr(rng.normal((numbers[0], numbers[1]), 0, "test", "basis")).Q.T)
     codec.save(folder / "codec.safetensors")
     words = {"words": json.dumps(["red", "blue", "ball", "beach"]), "lexicon": json.dumps({"crimson": "red"})}
     transformer.save(folder / "transformer.safetensors", {**words, "longest": "5"})
+    motion.save(folder / "motion.safetensors")
     return folder

@@ -9,7 +9,18 @@ import torch
 from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS
 from tenku.data.latents import motion_of
 from tenku.model.codec import Codec
-from tenku.model.motion import CHANNELS, FEATURES, PARTS, REACH, features, timeline, told_of
+from tenku.model.motion import (
+    CHANNELS,
+    FEATURES,
+    PARTS,
+    REACH,
+    features,
+    motion_from,
+    nearness,
+    steps_of,
+    timeline,
+    told_of,
+)
 from tenku.model.patches import Grid
 from tenku.world.camera import FOV
 from tenku.world.grammar import draw, variant
@@ -90,6 +101,7 @@ def test_the_tokens_nearest_to_a_thing_are_told_so_and_a_mirror_turns_it_round(f
     seen = told.unflatten(1, (grid.steps, grid.rows, grid.columns))
     camera = 3 + 4 * 3
     near = seen[..., 1 + camera + 3]
+    assert (nearness(told).unflatten(1, (grid.steps, grid.rows, grid.columns)) >= near).all()
     assert 0 < near.max() <= 1
     assert torch.allclose(near[0], near[1].flip(2), atol=1e-5)
     focal = SHAPE.height / 2 / np.tan(FOV / 2)
@@ -99,6 +111,15 @@ def test_the_tokens_nearest_to_a_thing_are_told_so_and_a_mirror_turns_it_round(f
     assert abs(brightest % grid.columns + 0.5 - column) <= 0.51
     assert abs(brightest // grid.columns + 0.5 - row) <= 0.51
     assert near[0, 0].min() < np.exp(-0.5 / REACH**2)
+
+
+def test_steps_add_up_to_the_motion_again_and_stand_still_with_the_camera(facts: dict) -> None:
+    motion = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))
+    steps = steps_of(motion)
+    assert torch.allclose(motion_from(steps), motion, atol=1e-4)
+    samples = steps.unflatten(2, (PARTS, STATE)).flatten(1, 2)
+    assert samples[:, 1:, :CAMERA].abs().max() < 1e-3  # the scene's camera is static
+    assert samples[:, 4:, CAMERA + 1].abs().max() > 0.1  # the car is not
 
 
 def test_mirroring_twice_is_nothing() -> None:

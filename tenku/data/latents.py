@@ -26,7 +26,7 @@ from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
-from tenku.model.motion import PARTS, features, told_of
+from tenku.model.motion import PARTS, features, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
 from tenku.world.captions import REGISTERS, caption
@@ -204,7 +204,7 @@ class Motions(Pool):
             for key, facts in iter_facts(folder):
                 grid = codec.grid(facts["frames"], facts["height"], facts["width"], facts["fps"])
                 bucket = (grid.steps, 1, 1, grid.seconds_per_step, facts["width"] / facts["height"])
-                self.add(bucket, motion_of(facts, codec)[:, :, None, None], said(key, facts))
+                self.add(bucket, steps_of(motion_of(facts, codec))[:, :, None, None], said(key, facts))
         if not self.clips:
             raise UserError(f"{folders[0]} holds no finished shard", "render some: tenku world make --out DIR")
 

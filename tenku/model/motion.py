@@ -1,8 +1,9 @@
 """Motion as networks see it: a row of numbers per latent step, and what each token of a picture is told of it.
 
 The motion of a clip (world/motion.py) is sampled PARTS times in each latent step. One network dreams these rows from
-words, as another dreams latents: a row is a token, with CHANNELS numbers. The other is told, for every token, where
-it lies as seen from each thing and from the camera: so it need not find out where things are, only how they look.
+words, as another dreams latents: a row is a token, with CHANNELS numbers, in which each sample but the first says how
+it differs from the one before. The other is told, for every token, where it lies as seen from each thing and from the
+camera: so it need not find out where things are, only how they look.
 
 Legend: B batch, T latent steps, N = T H W tokens of a grid, P parts, F features.
 """
@@ -20,11 +21,28 @@ from tenku.world.motion import CAMERA, MIDDLE, SPREAD, STATE, THING, THINGS
 
 PARTS = 4  # samples of the motion in a latent step
 CHANNELS = PARTS * STATE
+STRIDE = 0.1  # how far motion goes from sample to sample, roughly, in its own units
 WAVES = (4.0, 2.0, 1.0, 0.5)  # metres: wavelengths in which a token's place beside a thing is told
 REACH = 1.2  # metres: how far around a thing tokens are told its pose
 TURNS = (1.0, 3.0, 9.0)  # per radian: frequencies in which directions are told
 _NEAR = 3 + 4 * len(WAVES) + 7  # of them fade out with the distance from a thing
-FEATURES = 1 + PARTS * (THINGS * (3 + _NEAR) + 3 + 4 * len(TURNS))
+_CAMERA, _THING = 3 + 4 * len(TURNS), 3 + _NEAR  # numbers about the camera, about a thing, in each part
+FEATURES = 1 + PARTS * (_CAMERA + THINGS * _THING)
+
+
+def steps_of(motion: Tensor) -> Tensor:
+    """Motion as the network dreams it, B T CHANNELS: the first sample, then the steps from each sample to the next.
+
+    A camera that stands is all zeros, one that turns is the same number again: what stays smooth need not be learnt.
+    """
+    x = motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)
+    return torch.cat([x[:, :1], x.diff(dim=1) / STRIDE], 1).unflatten(1, (-1, PARTS)).flatten(2)
+
+
+def motion_from(steps: Tensor) -> Tensor:
+    """The inverse of `steps_of`."""
+    x = steps.unflatten(2, (PARTS, STATE)).flatten(1, 2)
+    return torch.cat([x[:, :1], x[:, 1:] * STRIDE], 1).cumsum(1).unflatten(1, (-1, PARTS)).flatten(2)
 
 
 def told_of(seconds_per_step: float, aspect: float) -> Tensor:
@@ -49,6 +67,12 @@ def features(motion: Tensor, grid: Grid) -> Tensor:
         parts.append(_beside(thing, x, y) * (thing[..., 0] > 0.5)[..., None])
     told = torch.cat(parts, -1).flatten(4)  # B T H W (P f)
     return torch.cat([torch.ones_like(told[..., :1]), told], -1).flatten(1, 3)
+
+
+def nearness(told: Tensor) -> Tensor:
+    """How near each token is to a thing, from what it is told (B N FEATURES): B N, 1 at a middle, 0 far away."""
+    parts = told[..., 1:].unflatten(-1, (PARTS, -1))[..., _CAMERA:].unflatten(-1, (THINGS, _THING))
+    return parts[..., 3].amax((-1, -2))
 
 
 def _tangents(grid: Grid) -> tuple[Tensor, Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from tenku import __version__, rng
 from tenku.engines.bundled import Dreamer, Engine, load
 from tenku.model import flow
-from tenku.model.motion import CHANNELS, features, timeline, told_of
+from tenku.model.motion import CHANNELS, features, motion_from, steps_of, timeline, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
 from tenku.sampling.guidance import guided
@@ -104,8 +104,9 @@ def dream(engine: Engine, plan: Plan, report: Report | None = None) -> Clip:
         told = None
         if engine.motion is not None:
             dreamer = engine.dreamer(engine.motion, told_of(grid.seconds_per_step, plan.width / plan.height))
-            moves = motion[:, part.known : part.start]
-            motion[:, part.start : part.stop] = _round(plan, dreamer, timeline(grid), moves, None, number, "motion")
+            moves = steps_of(motion[:, part.known : part.start]) if part.known < part.start else motion[:, :0]
+            dreamt = _round(plan, dreamer, timeline(grid), moves, None, number, "motion")
+            motion[:, part.known : part.stop] = motion_from(torch.cat([moves, dreamt], 1))
             told = features(motion[:, part.known : part.stop], grid)
         known = latents[:, part.known : part.start].flatten(1, 3)
         dreamer = engine.dreamer(engine.transformer, scale_of(grid))

@@ -108,7 +108,7 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
         model.load_state_dict(Transformer.load(args.start).state_dict())
     run = Run(args.out, args.steps)
     codec.save(args.out / "codec.safetensors")  # the run's folder is a model that `tenku generate --model` loads
-    optimizer, ema = Optimizer(model, args.rate, muon=True), Ema(model)
+    optimizer, ema = Optimizer(model, args.rate, muon=("blocks.",)), Ema(model)
     step = run.resume(model, optimizer, ema, args.identity(codec))
     print(f"transformer {args.preset}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
           f"{len(words.words)} words, {latents.refresh()} clips", flush=True)

@@ -276,7 +276,7 @@ def test_optimizer_state_round_trip_continues_to_the_same_bits() -> None:
         torch.manual_seed(1)
         blocks = torch.nn.ModuleList([torch.nn.Linear(8, 8)])
         module = torch.nn.ModuleDict({"blocks": blocks, "out": torch.nn.Linear(8, 2)})
-        return module, Optimizer(module, 1e-2, muon=True)
+        return module, Optimizer(module, 1e-2, muon=("blocks.",))
 
     def step(module: torch.nn.Module, optimizer: Optimizer, i: int) -> None:
         x = rng.normal((4, 8), 0, "x", i)

@@ -167,7 +167,7 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
     seen = [clip for clip in clips if not any(clip is other for other in held)] or clips
     crops = Crops(seen, args.clips, args.frames, args.crop)
     run = Run(args.out, args.steps)
-    optimizer, ema = Optimizer(codec, args.rate, muon=False), Ema(codec)
+    optimizer, ema = Optimizer(codec, args.rate, muon=("stages.", "grow.")), Ema(codec)
     step = run.resume(codec, optimizer, ema, args.identity())
     if step == 0:
         if not args.start:

@@ -153,7 +153,7 @@ def fit(
     Calls `before_step(step)` before each step, `on_saved(step)` after each checkpoint, `on_step(step)` after each.
     """
     run = Run(args.path.parent, args.steps)
-    optimizer, ema = Optimizer(model, args.rate, muon=True), Ema(model)
+    optimizer, ema = Optimizer(model, args.rate, muon=("blocks.",)), Ema(model)
     step = run.resume(model, optimizer, ema, args.identity)
     words = vocabulary()
     print(f"{args.path.stem}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "

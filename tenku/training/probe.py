@@ -221,7 +221,7 @@ def train_probe(args: ProbeTraining, on_step: Callable[[int], None] | None = Non
         probe.load_state_dict(Probe.load(args.start).state_dict())
     library = Library(args)
     run = Run(args.out, args.steps)
-    optimizer, ema = Optimizer(probe, args.rate, muon=True), Ema(probe)
+    optimizer, ema = Optimizer(probe, args.rate, muon=("blocks.",)), Ema(probe)
     step = run.resume(probe, optimizer, ema, args.identity())
     shown = 0 if library.coded is None else len(library.coded.frames)
     print(f"probe {args.preset}: {sum(p.numel() for p in probe.parameters()) / 1e6:.2f} M parameters, "

@@ -32,11 +32,11 @@ def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 100, deca
 
 
 class Optimizer:
-    """Muon for the matrices inside blocks, AdamW for everything else (Muon: kellerjordan.github.io/posts/muon)."""
+    """Muon for the weights of the parts named in `muon`, AdamW for everything else."""
 
-    def __init__(self, module: nn.Module, peak: float, *, muon: bool) -> None:
+    def __init__(self, module: nn.Module, peak: float, *, muon: tuple[str, ...]) -> None:
         named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-        is_matrix = {n: muon and "blocks." in n and p.ndim == 2 and n.endswith("weight") for n, p in named}
+        is_matrix = {n: any(part in n for part in muon) and p.ndim > 1 and n.endswith("weight") for n, p in named}
         rest = [p for n, p in named if not is_matrix[n]]
         matrices = [p for n, p in named if is_matrix[n]]
         self.parts: list[torch.optim.Optimizer] = [

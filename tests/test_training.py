@@ -97,7 +97,7 @@ def loss(model: Transformer, pool: Latents | Motions) -> float:
 
 
 def test_motion_is_learnt(world: Path, codec: Path, tmp_path: Path) -> None:
-    settings = MotionTraining(world, codec, tmp_path, preset="tiny", steps=120, tokens=1024)
+    settings = MotionTraining(world, codec, tmp_path, preset="tiny", steps=80, tokens=384)
     trained = Transformer.load(train_motion(settings))
     fresh = Transformer(MOTION_PRESETS["tiny"])
     motions = Motions((world,), Codec.load(codec))

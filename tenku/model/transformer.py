@@ -200,4 +200,4 @@ class Transformer(nn.Module):
     @classmethod
     def load(cls, path: Path) -> Transformer:
         """Reads what `save` wrote. Raises UserError for a missing, foreign or corrupt file."""
-        return load_module(path, lambda values: cls(TransformerConfig.from_dict({"motion": 0, **values})))
+        return load_module(path, lambda values: cls(TransformerConfig.from_dict(values)))

@@ -22,8 +22,8 @@ PACKAGE = REPO / "tenku"
 LAYERS = [
     "errors", "types", "config", "rng", "media", "request", "data.ledger", "data.shards", "world", "data", "model",
     "sampling", "engines",
-    "sampling.generate", "provenance", "film", "evaluation.sheet", "evaluation.probe", "training", "evaluation",
-    "serving", "cli", "__main__",
+    "sampling.generate", "provenance", "film", "evaluation.sheet", "evaluation.sight", "evaluation.probe", "training",
+    "evaluation", "serving", "cli", "__main__",
 ]
 ABOVE_THE_MODEL = {"errors", "types", "config", "rng", "media", "request", "world"}  # need no network at all
 

@@ -43,11 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
         else:
             sub.add_argument("--extra", type=Path, nargs="+", metavar="DIR", help="more folders of shards")
-            sub.add_argument("--codec", type=Path, help="codec.safetensors that half of the clips are seen through")
+            sub.add_argument("--codec", type=Path, help="codec.safetensors that clips are also seen through")
             sub.add_argument("--batch", type=int, help="clips a step")
             sub.add_argument("--clips", type=int, help="clips kept in memory")
-            sub.add_argument("--start", type=Path, help="probe.safetensors to start from")
-            sub.add_argument("--through", type=int, help="clips shown through the whole codec")
+            sub.add_argument("--start", type=Path,
+                             help="probe.safetensors whose backbone is taken (default: the bundled one)")
+            sub.add_argument("--through", type=int, help="clips that are also seen through the codec")
 
 
 def run(args: argparse.Namespace) -> int:

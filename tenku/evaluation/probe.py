@@ -1,10 +1,10 @@
-"""The probe: a small network that reads from a clip's pixels what the clip shows.
+"""The probe: a small network that reads from what is measured in a clip (sight.py) what the clip shows.
 
 It answers six questions with the grammar's own words and knows nothing of prompts, of the model that made the
 clip or of its codec. It is trained on rendered truth (training/probe.py); how often it is right about truth it
 has not seen is its floor, published beside every figure that it gives.
 
-Legend: B clips, T frames, H W pixels; R rows, Q columns of features; D width; N tokens.
+Legend: B clips, T stills, N cells, K blocks of a cell, D width.
 """
 
 from __future__ import annotations
@@ -15,13 +15,26 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tenku.config import Config
 from tenku.errors import UserError
+from tenku.evaluation.sight import (
+    BLOCKS,
+    COLUMNS,
+    FRAMES,
+    HEAD,
+    MOVEMENT,
+    PAIR,
+    PARTS,
+    ROWS,
+    STILLS,
+    Backbone,
+    Sight,
+    sight,
+)
 from tenku.model.checkpoint import load_module, read_header, save_module, sha256
 from tenku.types import Clip
 from tenku.world import grammar
@@ -34,8 +47,9 @@ FIELDS: dict[str, tuple[str, ...]] = {  # question -> possible answers
     "action": grammar.ACTIONS,
     "camera": grammar.CAMERAS,
 }
-FRAMES, HEIGHT, WIDTH = 9, 80, 128  # what the network sees of a clip; SECONDS apart from first to last
-SECONDS = 2.0
+TIMES, MOVES = 9, 14  # at so many times it also says where camera and subject are, which it is only trained by
+SHADE = 32  # width of a block's colour
+QUARTERS = 4  # spans of time over which the movement of the whole picture is averaged
 BUNDLED = Path(__file__).parent / "probe.safetensors"
 
 
@@ -43,107 +57,114 @@ BUNDLED = Path(__file__).parent / "probe.safetensors"
 class ProbeConfig(Config):
     """Sizes of the network."""
 
-    widths: tuple[int, int, int] = (48, 96, 192)  # channels at 1/4, 1/8 and 1/16 of the pixels a side
-    depths: tuple[int, int, int] = (1, 2, 1)  # convolution blocks at each
-    blocks: int = 2  # attention blocks over all of space and time
+    width: int = 160
+    blocks: int = 2  # attention blocks over the cells
+    dropout: float = 0.2
+    thin: int = 1  # divides the channels of the backbone
 
 
 PROBE_PRESETS = {
-    "tiny": ProbeConfig(widths=(16, 16, 32), depths=(1, 1, 1), blocks=1),  # tests
+    "tiny": ProbeConfig(width=32, blocks=1, dropout=0.0, thin=8),  # tests
     "nano": ProbeConfig(),  # bundled
 }
-
-
-class Convolution(nn.Module):
-    """Residual 3x3 convolution; an eighth of the channels each comes from the frames before and after."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.space = nn.Conv2d(width, width, 3, padding=1)
-        self.out = nn.Conv2d(width, width, 1)
-        self.shifted = width // 8
-        nn.init.zeros_(self.out.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        # x: (B T) D R Q, channels last. Temporal shift: arXiv:1811.08383.
-        h = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2).unflatten(0, (-1, FRAMES))
-        n = self.shifted
-        before = F.pad(h[:, :-1, :n], (0, 0, 0, 0, 0, 0, 1, 0))
-        after = F.pad(h[:, 1:, n : 2 * n], (0, 0, 0, 0, 0, 0, 0, 1))
-        h = torch.cat([before, after, h[:, :, 2 * n :]], 2).flatten(0, 1)
-        h = h.contiguous(memory_format=torch.channels_last)
-        return x + self.out(F.silu(self.space(h)))
 
 
 class Attention(nn.Module):
     """A pre-norm transformer block on B N D."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
-        self.heads = max(1, width // 64)
+        self.heads = max(1, width // 32)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.up, self.down = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.down.weight)
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        x = x + self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-        return x + self.down(F.gelu(self.up(self.norm2(x))))
+        x = x + self.drop(self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)))
+        return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)))))
 
 
 class Probe(nn.Module):
-    """Frames B T H W 3 (uint8) -> scores of every answer, per field."""
+    """What is measured of clips -> scores of every answer, per field. It carries the frozen backbone with it."""
 
     def __init__(self, config: ProbeConfig) -> None:
         super().__init__()
         self.config = config
-        a, b, c = config.widths
-        self.enter = nn.Conv2d(24, a, 4, stride=2, padding=1)  # of 2x2 pixels, and of their change
-        self.down = nn.ModuleList(nn.Conv2d(n, m, 3, stride=2, padding=1) for n, m in ((a, b), (b, c)))
-        self.leave = nn.Conv2d(c, c, 3, stride=2, padding=1)
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(Convolution(width) for _ in range(depth)))
-            for width, depth in zip(config.widths, config.depths, strict=True)
-        )
-        self.when = nn.Parameter(torch.randn(FRAMES, 1, c) * 0.02)
-        self.where = nn.Parameter(torch.randn(-(-HEIGHT // 32) * (WIDTH // 32), c) * 0.02)
-        self.questions = nn.Parameter(torch.randn(len(FIELDS), c) * 0.02)
-        self.blocks = nn.ModuleList(Attention(c) for _ in range(config.blocks))
-        self.norm = nn.LayerNorm(c)
-        self.heads = nn.ModuleList(nn.Linear(c, len(answers)) for answers in FIELDS.values())
+        d, cells, channels = config.width, ROWS * COLUMNS, HEAD // config.thin
+        self.backbone = Backbone(config.thin).requires_grad_(False)
+        # what is subtracted from and divided out of the measurements
+        self.feature_scale: Tensor
+        self.movement_scale: Tensor
+        self.register_buffer("feature_scale", torch.tensor([[0.0], [1.0]]).repeat(1, channels))
+        self.register_buffer("movement_scale", torch.tensor([[0.0], [1.0]]).repeat(1, MOVEMENT))
+        self.features = nn.Linear(channels, d)
+        self.colours = nn.Linear(BLOCKS * 3, d)
+        self.shade = nn.Sequential(nn.Linear(6, SHADE), nn.GELU(), nn.Linear(SHADE, SHADE))
+        self.shades = nn.Linear(SHADE, d)
+        self.still = nn.LayerNorm(d)
+        self.cover = nn.Linear(d, 1)
+        self.part = nn.Sequential(nn.Linear(MOVEMENT, 2 * SHADE), nn.GELU(), nn.Linear(2 * SHADE, SHADE), nn.GELU())
+        self.parts = nn.Linear(PARTS * SHADE, d)
+        self.whole = nn.Linear(cells * PARTS * QUARTERS * 4, d)
+        self.where = nn.Parameter(torch.randn(cells, d) * 0.02)
+        self.blocks = nn.ModuleList(Attention(d, config.dropout) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(d)
+        self.pick = nn.Linear(d, len(FIELDS) + 1)  # how much each question looks at a cell; the last: at movement
+        self.value = nn.Linear(d, d)
+        self.aim = nn.Linear(d, SHADE + 1)  # which blocks of a cell show the subject's colour, and whether any
+        self.tint = nn.Linear(SHADE, d)
+        self.moves = nn.Linear(d, TIMES * MOVES)
+        self.heads = nn.ModuleList(nn.Linear(d, len(answers)) for answers in FIELDS.values())
+        self.drop, self.feature_drop = nn.Dropout(config.dropout), nn.Dropout(2 * config.dropout)
 
-    def forward(self, frames: Tensor) -> dict[str, Tensor]:
-        """uint8 B 9 80 128 3 -> {field: B answers}, float32 logits."""
-        assert frames.shape[1:] == (FRAMES, HEIGHT, WIDTH, 3), frames.shape
-        x = frames.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 1, 2, 4, 3, 5, 6).flatten(4)
-        x = x.to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32) / 127.5 - 1  # B T R Q 12
-        change = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 0, 0, 0, 0, 1, 0))  # nothing at the first
-        x = torch.cat([x, change], 4).flatten(0, 1).permute(0, 3, 1, 2)  # channels last
-        x = self.stages[0](self.enter(x))
-        for down, stage in zip(self.down, self.stages[1:], strict=True):
-            x = stage(down(x))
-        x = self.leave(F.silu(x))
-        tokens = x.unflatten(0, (-1, FRAMES)).flatten(3).transpose(2, 3)  # B T (R Q) D
-        tokens = (tokens + self.when + self.where).flatten(1, 2)
-        tokens = torch.cat([self.questions.expand(len(tokens), -1, -1), tokens], 1)
+    def forward(self, seen: Sight) -> dict[str, Tensor]:
+        """Logits per field, B answers; and what only training asks for.
+
+        That is "cover" (logits B T N of the main subject's box) and "motion" (B TIMES MOVES).
+        """
+        middle, spread = self.feature_scale.unbind()
+        kept = self.feature_drop(torch.ones(len(seen), 1, 1, len(spread))) / spread  # whole channels are dropped
+        stills = self.features((seen.features.float() - middle) * kept)  # B T N D
+        colours = seen.colours.float() / 127.5 - 1  # B T N K 3
+        apart = colours - colours.mean((1, 2, 3), keepdim=True)
+        shades = self.shade(torch.cat([colours, apart], -1))  # B T N K SHADE
+        stills = stills + self.colours(colours.flatten(3)) + self.shades(shades.amax(3))
+        stills = F.gelu(self.still(stills))
+        middle, spread = self.movement_scale.unbind()
+        movement = (seen.movement.float() - middle) / spread  # B N PARTS MOVEMENT
+        whole = self.whole(self.feature_drop(_flow(movement)))
+        x = stills.mean(1) + self.parts(self.part(movement).flatten(2)) + self.where
+        x = self.drop(x)
         for block in self.blocks:
-            tokens = block(tokens)
-        read = self.norm(tokens[:, : len(FIELDS)])
-        return {field: head(read[:, i]).float() for i, (field, head) in enumerate(zip(FIELDS, self.heads, strict=True))}
+            x = block(x)
+        x = self.norm(x)  # B N D
+        picked = self.pick(x).softmax(1).transpose(1, 2) @ self.value(x)  # B fields+1 D
+        moved = F.gelu(picked[:, -1] + whole)
+        tint = self.tint(self._tint(x, shades))
+        more = {"colour": tint, "action": moved, "camera": moved}
+        found = {field: head(self.drop(F.gelu(picked[:, i]) + more.get(field, 0.0)))
+                 for i, (field, head) in enumerate(zip(FIELDS, self.heads, strict=True))}
+        return {**found, "cover": self.cover(stills)[..., 0], "motion": self.moves(moved).unflatten(1, (TIMES, MOVES))}
+
+    def _tint(self, x: Tensor, shades: Tensor) -> Tensor:
+        """The colours that the cells aim at, mixed: B N D, B T N K SHADE -> B SHADE."""
+        aim = self.aim(x)
+        scores = torch.einsum("bnc,btnkc->btnk", aim[..., :-1], shades) / SHADE**0.5 + aim[:, None, :, None, -1]
+        return torch.einsum("bs,bsc->bc", scores.flatten(1).softmax(1), shades.flatten(1, 3))
 
     def flops(self) -> float:
-        """Forward FLOPs of a clip."""
-        a, b, c = self.config.widths
-        cells = HEIGHT * WIDTH // 256 * FRAMES  # positions at 1/16 of a side, over all frames
-        per = 16 * 24 * a * 16 + 9 * a * b * 4 + 9 * b * c
-        per += sum(d * 10 * w * w * n for d, w, n in zip(self.config.depths, (a, b, c), (16, 4, 1), strict=True))
-        tokens = len(self.where) * FRAMES + len(FIELDS)
-        per += 9 * c * c * 12 // 40  # 3 x 4 of 5 x 8
-        return 2.0 * (cells * per + self.config.blocks * tokens * (10 * c * c + 2 * c * tokens))
+        """Forward FLOPs of the network for what is measured of a clip, without the measuring."""
+        d, cells = self.config.width, ROWS * COLUMNS
+        still = HEAD // self.config.thin * d + BLOCKS * 3 * d + BLOCKS * SHADE * (6 + SHADE) + SHADE * d + d
+        part = 2 * SHADE * (MOVEMENT + SHADE) + SHADE * d
+        block = 8 * d * d + 2 * d * cells
+        per_cell = len(STILLS) * still + PARTS * part + self.config.blocks * block
+        per_cell += d * (len(FIELDS) + 1) * 2 + d * d + d * (SHADE + 1) + len(STILLS) * BLOCKS * SHADE * 2
+        rest = cells * PARTS * QUARTERS * 4 * d + SHADE * d + TIMES * MOVES * d + d * sum(map(len, FIELDS.values()))
+        return 2.0 * (cells * per_cell + rest)
 
     def save(self, path: Path, facts: dict[str, str] | None = None, *, half: bool = False) -> None:
         """Writes safetensors with config and answers in the header. `half` stores bfloat16."""
@@ -160,22 +181,14 @@ class Probe(nn.Module):
         if header.get("fields") != json.dumps(FIELDS):
             raise UserError(f"the probe {path.name} reads another world's words", "train one: tenku train probe")
         probe = load_module(path, lambda values: cls(ProbeConfig.from_dict(values)))
-        return probe.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        probe.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return probe
 
 
-def look(clip: Clip) -> np.ndarray:
-    """What the probe sees of a clip: uint8 9 80 128 3.
-
-    Nine frames, a quarter of a second apart, from the clip's first two seconds; evenly from first to last where
-    it is shorter. Other sizes are resampled, not cropped.
-    """
-    count = min(len(clip.frames), round(SECONDS * clip.fps) + 1)
-    frames = clip.frames[np.linspace(0, count - 1, FRAMES).round().astype(int)]
-    if frames.shape[1:3] == (HEIGHT, WIDTH):
-        return np.ascontiguousarray(frames)
-    flat = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
-    shrunk = F.interpolate(flat, (HEIGHT, WIDTH), mode="bilinear", antialias=True, align_corners=False)
-    return shrunk.round().clamp(0, 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
+def _flow(movement: Tensor) -> Tensor:
+    """Both displacements of every part, averaged over each quarter of the time: B N PARTS MOVEMENT -> B (all)."""
+    pairs = movement[..., : PAIR * (FRAMES - 1)].unflatten(-1, (QUARTERS, -1, PAIR)).mean(-2)
+    return pairs[..., [0, 1, 4, 5]].flatten(1)
 
 
 @torch.inference_mode()
@@ -183,8 +196,8 @@ def read(probe: Probe, clips: Sequence[Clip]) -> list[dict[str, tuple[str, float
     """Per clip and field, the answer and the probability that the probe gives it (not calibrated)."""
     found: list[dict[str, tuple[str, float]]] = []
     for clip in clips:  # one by one: a reading does not depend on its company
-        scores = probe(torch.from_numpy(look(clip))[None])
-        found.append({field: _best(field, logits[0]) for field, logits in scores.items()})
+        scores = probe(sight(probe.backbone, clip))
+        found.append({field: _best(field, scores[field][0]) for field in FIELDS})
     return found
 
 

@@ -34,13 +34,13 @@ def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 100, deca
 class Optimizer:
     """Muon for the weights of the parts named in `muon`, AdamW for everything else."""
 
-    def __init__(self, module: nn.Module, peak: float, *, muon: tuple[str, ...]) -> None:
+    def __init__(self, module: nn.Module, peak: float, *, muon: tuple[str, ...], decay: float = 0.0) -> None:
         named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
         is_matrix = {n: any(part in n for part in muon) and p.ndim > 1 and n.endswith("weight") for n, p in named}
         rest = [p for n, p in named if not is_matrix[n]]
         matrices = [p for n, p in named if is_matrix[n]]
         self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.95), weight_decay=0.0, foreach=True)
+            torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.95), weight_decay=decay, foreach=True)
         ]
         if matrices:
             # Muon's update has AdamW's size, so one learning rate serves both (arXiv:2502.16982)

@@ -181,8 +181,8 @@ def test_movement_is_found_where_it_is(x: float, y: float) -> None:
 
 
 def test_a_picture_without_anything_does_not_move() -> None:
-    found = movement(torch.full((FRAMES, HEIGHT, WIDTH, 3), 90, dtype=torch.uint8))
-    assert float(found[..., :-1].abs().max()) < 0.05
+    found = movement(torch.full((FRAMES, HEIGHT, WIDTH, 3), 90, dtype=torch.uint8)).unflatten(0, (ROWS, COLUMNS))
+    assert float(found[1:-1, 1:-1, :, :-1].abs().max()) < 0.05  # at the border fewer displacements are to be had
 
 
 def test_colours_are_the_means_of_blocks() -> None:

@@ -187,6 +187,7 @@ def train_probe(args: ProbeTraining, on_step: Callable[[int], None] | None = Non
         if run.due() or step == args.steps:
             run.save(step, probe, optimizer, ema, args.identity())
             publish(probe, ema, args.out / "probe.safetensors", library, run.flops)
+            run.leave_if_asked()
         if on_step:
             on_step(step)
     run.close()

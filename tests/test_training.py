@@ -102,6 +102,8 @@ def test_motion_is_learnt(world: Path, codec: Path, tmp_path: Path) -> None:
     fresh = Transformer(MOTION_PRESETS["tiny"])
     motions = Motions((world,), Codec.load(codec))
     assert motions.count == 12
+    with pytest.raises(UserError, match="another size"):
+        train_motion(MotionTraining(world, codec, tmp_path / "other", start=tmp_path / "motion.safetensors"))
     assert loss(trained, motions) < 0.8 * loss(fresh, motions)
 
 

@@ -34,9 +34,9 @@ from tenku.world.motion import MIRROR, states
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
 
-# How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
 UNTOLD = 0.1  # share of clips whose motion is not told, so that it can be left to the transformer too
 CAPTIONS = 4  # ways of saying each clip in each register
+# How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
 KNOWN = {"none": 0.66, "first": 0.10, "head": 0.06, "tail": 0.04, "ends": 0.04, "scattered": 0.04, "box": 0.06}
 
 

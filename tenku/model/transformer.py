@@ -117,8 +117,9 @@ class Transformer(nn.Module):
         self.kind = nn.Parameter(torch.zeros(3, 6, d))  # modulation of: prompt alone, words, known tokens
         self.enter = nn.Linear(config.channels, d)
         if config.motion:  # where things and camera are, seen from a token (model/motion.py); starts as nothing
-            self.told = nn.Sequential(nn.Linear(config.motion, d, bias=False), nn.SiLU(), nn.Linear(d, d, bias=False))
-            nn.init.zeros_(self.told[2].weight)  # type: ignore[arg-type]
+            last = nn.Linear(d, d, bias=False)
+            nn.init.zeros_(last.weight)
+            self.told = nn.Sequential(nn.Linear(config.motion, d, bias=False), nn.SiLU(), last)
         self.place = nn.Linear(48, d, bias=False)  # absolute position, 16 sinusoids an axis
         self.level = nn.Sequential(nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))  # noise level
         self.scale = nn.Linear(32, d)  # seconds per latent step, tokens per step

@@ -19,6 +19,7 @@ from torch import Tensor
 from tenku import rng
 from tenku.config import TransformerConfig
 from tenku.data.latents import Group, Pool, caption_batch
+from tenku.errors import UserError
 from tenku.model import flow
 from tenku.model.motion import nearness
 from tenku.model.precision import autocast
@@ -89,12 +90,15 @@ def vocabulary() -> Words:
 
 
 def fresh(config: TransformerConfig, seed: int, start: Path | None) -> Transformer:
-    """A transformer with the weights of a seed, or of `start`."""
+    """A transformer with the weights of a seed, or of `start`. Raises UserError if that is of another size."""
     with torch.random.fork_rng():  # module initialisers draw from torch's own stream
         torch.manual_seed(seed)
         model = Transformer(config)
     if start:
-        model.load_state_dict(Transformer.load(start).state_dict())
+        given = Transformer.load(start)
+        if given.config != config:
+            raise UserError(f"{start.name} is of another size: {given.config}", "give the preset of its training")
+        model.load_state_dict(given.state_dict())
     return model
 
 
@@ -145,8 +149,8 @@ def _rows(captions: list[str], words: Words, most: int, draw: np.random.Generato
 
 
 def fit(
-    args: Fit, model: Transformer, pool: Pool, before_step: Callable[[int], None],
-    on_saved: Callable[[int], None], on_step: Callable[[int], None] | None,
+    args: Fit, model: Transformer, pool: Pool, before_step: Callable[[int], object],
+    on_saved: Callable[[int], object], on_step: Callable[[int], None] | None,
 ) -> Path:
     """Fits, or goes on fitting, `model` to groups of `pool`; returns the path of the averaged weights.
 

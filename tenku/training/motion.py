@@ -1,7 +1,6 @@
 """Trains the network of motion: what the camera and the things do, dreamt from words before anything is painted.
 
-It learns from facts alone, so any shards will do, however small their pictures are:
-`tenku world make --mix 32x20x33` makes clips of two seconds several times faster than those to paint from.
+It learns from facts alone, so any shards will do, however small their pictures are.
 """
 
 from __future__ import annotations

@@ -55,8 +55,4 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
 
     job = Fit(args.out / "transformer.safetensors", args.identity(codec), args.steps, args.tokens, args.groups,
               args.rate, args.seed, args.compile)
-    return fit(job, model, latents, refresh, lambda step: _look(args.out, step), on_step)
-
-
-def _look(folder: Path, step: int) -> None:
-    write_samples(folder, f"{step:06d}")
+    return fit(job, model, latents, refresh, lambda step: write_samples(args.out, f"{step:06d}"), on_step)

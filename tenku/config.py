@@ -46,7 +46,7 @@ class TransformerConfig(Config):
     text_depth: int = 2  # blocks that read the prompt alone, before the context joins
     vocabulary: int = 2048  # rows of the word table
     max_words: int = 96  # words of a prompt that are read
-    motion: int = 409  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
+    motion: int = 498  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
 
     @property
     def heads(self) -> int:
@@ -61,7 +61,8 @@ class TransformerConfig(Config):
         """Forward FLOPs for one canvas token among `canvas`, attending to `canvas + context` tokens."""
         per_block = 2 * (4 * self.width**2 + 3 * self.width * self.hidden)
         attention = 4 * self.width * (canvas + context)
-        return self.depth * (per_block + attention) + 4 * self.width * self.channels
+        told = 4 * self.width * (self.motion + self.width) if self.motion else 0
+        return self.depth * (per_block + attention) + 4 * self.width * self.channels + told
 
 
 CODEC_PRESETS: dict[str, CodecConfig] = {
@@ -72,13 +73,13 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
 # parameters, forward FLOPs per canvas token at 200 canvas + 32 text tokens (tests/test_config.py recomputes them)
 TRANSFORMER_PRESETS: dict[str, TransformerConfig] = {
     "tiny": TransformerConfig(width=64, depth=2, channels=32, text_depth=1),  # tests
-    "nano": TransformerConfig(),  # bundled; 9.5 M, 14.9 MFLOP; a CPU
-    "small": TransformerConfig(width=512, depth=12),  # 48.6 M, 83 MFLOP; one consumer GPU
-    "base": TransformerConfig(width=1024, depth=24),  # 341 M, 630 MFLOP; one datacentre GPU
-    "large": TransformerConfig(width=1792, depth=32),  # 1.35 G, 2.5 GFLOP; several
+    "nano": TransformerConfig(),  # bundled; 9.7 M, 15.6 MFLOP; a CPU
+    "small": TransformerConfig(width=512, depth=12),  # 49.7 M, 85 MFLOP; one consumer GPU
+    "base": TransformerConfig(width=1024, depth=24),  # 344 M, 636 MFLOP; one datacentre GPU
+    "large": TransformerConfig(width=1792, depth=32),  # 1.36 G, 2.5 GFLOP; several
 }
-# The network that dreams motion from words: one token a latent step, 140 numbers each (model/motion.py).
+# The network that dreams motion from words: one token a latent step, 227 numbers each (model/motion.py).
 MOTION_PRESETS: dict[str, TransformerConfig] = {
-    "tiny": TransformerConfig(width=64, depth=2, channels=140, text_depth=1, motion=0),  # tests
-    "nano": TransformerConfig(width=192, depth=6, channels=140, motion=0),  # bundled; 4.4 M
+    "tiny": TransformerConfig(width=64, depth=2, channels=227, text_depth=1, motion=0),  # tests
+    "nano": TransformerConfig(width=192, depth=6, channels=227, motion=0),  # bundled; 4.4 M
 }

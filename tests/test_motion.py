@@ -14,6 +14,8 @@ from tenku.model.motion import (
     FEATURES,
     PARTS,
     REACH,
+    SAMPLES,
+    WHAT,
     features,
     motion_from,
     nearness,
@@ -22,9 +24,9 @@ from tenku.model.motion import (
     told_of,
 )
 from tenku.model.patches import Grid
-from tenku.world.camera import FOV
-from tenku.world.grammar import draw, variant
-from tenku.world.motion import CAMERA, MIDDLE, MIRROR, SPREAD, STATE, THING, rotations, states
+from tenku.world.camera import FOV, project
+from tenku.world.grammar import COLOURS, SUBJECTS, draw, variant
+from tenku.world.motion import CAMERA, LOOKS, MIDDLE, MIRROR, SPREAD, STATE, THING, rotations, states
 from tenku.world.simulate import Format, render
 
 SHAPE = Format(64, 48, 17, 16.0)
@@ -117,7 +119,7 @@ def test_steps_add_up_to_the_motion_again_and_stand_still_with_the_camera(facts:
     motion = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))
     steps = steps_of(motion)
     assert torch.allclose(motion_from(steps), motion, atol=1e-4)
-    samples = steps.unflatten(2, (PARTS, STATE)).flatten(1, 2)
+    samples = steps[..., :SAMPLES].unflatten(2, (PARTS, STATE)).flatten(1, 2)
     assert samples[:, 1:, :CAMERA].abs().max() < 1e-3  # the scene's camera is static
     assert samples[:, 4:, CAMERA + 1].abs().max() > 0.1  # the car is not
 
@@ -130,3 +132,43 @@ def test_a_motion_has_one_token_a_step() -> None:
     grid = Grid(5, 4, 6, 0.25)
     assert timeline(grid) == Grid(5, 1, 1, 0.25)
     assert told_of(0.5, 2.0).tolist() == [-1.0, 1.0]
+
+
+def test_a_position_stands_still_with_the_spot_of_the_world_behind_it() -> None:
+    codec = Codec(CODEC_PRESETS["tiny"])
+    for camera in ("static", "pan left", "orbit right", "dolly in", "crane up"):
+        scene = variant(draw(3), subject="car", place="meadow", action="rests", camera=camera, size="large")
+        seen = render(scene, SHAPE).facts
+        grid = codec.grid(SHAPE.frames, SHAPE.height, SHAPE.width, SHAPE.fps)
+        # of each frame alone, as if every latent step held one
+        alone = torch.from_numpy(states(seen))[None, :, None].expand(-1, -1, PARTS, -1).flatten(2)
+        motion = torch.cat([alone, torch.zeros(1, SHAPE.frames, CHANNELS - SAMPLES)], 2)
+        frames = Grid(SHAPE.frames, grid.rows, grid.columns)
+        drift = features(motion, frames)[0, :, -2:].unflatten(0, (SHAPE.frames, grid.rows, grid.columns))
+        unit = 8 / (grid.rows * grid.columns) ** 0.5
+        first, last = (np.array(seen["cameras"][i]) for i in (0, -1))
+        row, column = grid.rows - 1, 1  # what the ground is at there, in the last frame
+        focal = SHAPE.height / 2 / np.tan(FOV / 2)
+        x, y = (column * 16 + 8 - SHAPE.width / 2) / focal, -(row * 16 + 8 - SHAPE.height / 2) / focal
+        ray = last[:3, :3] @ np.array([x, y, -1.0])
+        assert ray[2] < 0
+        spot = last[:3, 3] - ray * last[2, 3] / ray[2]
+        pixel, depth = project(spot[None], first, SHAPE.width, SHAPE.height)
+        assert depth > 0
+        expected = (pixel[0, ::-1] - (row * 16 + 8, column * 16 + 8)) / 16 * unit
+        assert np.allclose(drift[-1, row, column], expected, atol=0.03), camera
+        assert (drift.abs().max() < 1e-3) == (camera == "static")
+
+
+def test_what_things_are_is_told_near_them_and_made_certain_when_dreamt(facts: dict) -> None:
+    motion = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))
+    told = features(motion, Grid(motion.shape[1], 3, 4))[..., WHAT].unflatten(-1, (3, LOOKS))
+    thing = facts["things"][0]
+    one = told[0, int(nearness(features(motion, Grid(motion.shape[1], 3, 4)))[0].argmax()), 0]
+    assert int(one[: len(SUBJECTS)].argmax()) == SUBJECTS.index(thing["subject"])
+    assert int(one[len(SUBJECTS) : -1].argmax()) == list(COLOURS).index(thing["colour"])
+    assert told[:, :, len(facts["things"]) :].abs().sum() == 0
+    blurred = steps_of(motion)
+    blurred[..., SAMPLES:] += 0.3 * torch.randn(blurred[..., SAMPLES:].shape, generator=torch.manual_seed(0))
+    sharp = motion_from(blurred)[..., SAMPLES:].unflatten(-1, (3, LOOKS))
+    assert torch.equal(sharp[..., :-1], motion[..., SAMPLES:].unflatten(-1, (3, LOOKS))[..., :-1])

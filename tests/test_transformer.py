@@ -54,9 +54,9 @@ def test_positions_mean_the_same_place_at_any_size() -> None:
 def test_rotary_attention_depends_on_differences_alone() -> None:
     q, k = rng.normal((1, 5, 1, 64), 0, "q"), rng.normal((1, 5, 1, 64), 0, "k")
     positions = rng.normal((5, 3), 0, "where")
-    near = rotate(q, rotary(positions))[0, :, 0] @ rotate(k, rotary(positions))[0, :, 0].T
+    near = rotate(q, rotary(positions[None]))[0, :, 0] @ rotate(k, rotary(positions[None]))[0, :, 0].T
     moved = positions + torch.tensor([3.0, -2.0, 1.0])
-    far = rotate(q, rotary(moved))[0, :, 0] @ rotate(k, rotary(moved))[0, :, 0].T
+    far = rotate(q, rotary(moved[None]))[0, :, 0] @ rotate(k, rotary(moved[None]))[0, :, 0].T
     assert torch.allclose(near, far, atol=1e-4)
 
 

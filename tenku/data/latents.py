@@ -26,15 +26,15 @@ from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
-from tenku.model.motion import PARTS, features, steps_of, told_of
+from tenku.model.motion import CHANNELS, PARTS, WHAT, features, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
 from tenku.world.captions import REGISTERS, caption
-from tenku.world.motion import MIRROR, states
+from tenku.world.motion import MIRROR, looks, states
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
 
-UNTOLD = 0.1  # share of clips whose motion is not told, so that it can be left to the transformer too
+UNTOLD = 0.1  # share of clips whose motion, or what is near, is not told, so that it can be left to the transformer
 CAPTIONS = 4  # ways of saying each clip in each register
 # How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
 KNOWN = {"none": 0.66, "first": 0.10, "head": 0.06, "tail": 0.04, "ends": 0.04, "scattered": 0.04, "box": 0.06}
@@ -68,13 +68,14 @@ def said(key: str, facts: dict[str, Any]) -> dict[str, list[str]]:
 def motion_of(facts: dict[str, Any], codec: Codec) -> Tensor:
     """The motion of a clip, as filmed and mirrored, in the codec's latent steps: 2 T CHANNELS."""
     moves = torch.from_numpy(states(facts))
-    return codec.steps(torch.stack([moves, moves * torch.from_numpy(MIRROR)]), PARTS).flatten(2)
+    samples = codec.steps(torch.stack([moves, moves * torch.from_numpy(MIRROR)]), PARTS).flatten(2)
+    return torch.cat([samples, torch.from_numpy(looks(facts)).flatten().expand(*samples.shape[:2], -1)], 2)
 
 
 @torch.no_grad()
 def encode_shards(folder: Path, codec: Codec) -> Path:
     """Encodes every finished shard that has no latents yet, as filmed and mirrored; returns the latents' folder."""
-    out = folder / f"latents-{encoder_hash(codec)}"
+    out = folder / f"latents-{encoder_hash(codec)}-{CHANNELS}"
     for shard in shard_paths(folder):
         path = out / f"{shard.stem}.safetensors"
         if path.exists():
@@ -155,7 +156,9 @@ class Pool:
             captions.append(mirrored(text) if m else text)
         told = self.told(bucket, picks, grid)
         if told is not None:
-            told = told * torch.from_numpy(draw.random((count, 1, 1)) >= UNTOLD)
+            keep = torch.from_numpy(draw.random((2, count, 1, 1)) >= UNTOLD)
+            told *= keep[0]
+            told[..., WHAT] *= keep[1]
         positions = grid.positions()
         return Group(tokens[:, canvas], tokens[:, known], positions[canvas], positions[known], runs, captions,
                      self.scale(grid, bucket[4]), None if told is None else told[:, canvas],

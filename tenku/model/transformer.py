@@ -25,23 +25,23 @@ AXES = (16, 24, 24)
 SDPA_FROM = 700  # keys; below it, on CPU, plain bf16 softmax(q k) v is faster forward and backward (dev/LOG.md)
 
 KeyValue = tuple[Tensor, Tensor]  # each B H M 64
-Rotary = tuple[Tensor, Tensor]  # cosines and sines, N 32
+Rotary = tuple[Tensor, Tensor]  # cosines and sines, B|1 N 32
 
 
 def rotary(positions: Tensor) -> Rotary:
-    """Axial rotary embedding (arXiv:2104.09864) of physical positions N 3: cosines and sines, N 32 each."""
+    """Axial rotary embedding (arXiv:2104.09864) of physical positions B|1 N 3: cosines and sines, B|1 N 32 each."""
     angles = []
     for axis, size in enumerate(AXES):
         # wavelengths from one latent position to a hundred: a picture spans eight, a minute a hundred and twenty
         speed = 100 ** (-torch.arange(size // 2, device=positions.device) / (size // 2))
-        angles.append(positions[:, axis, None] * speed)
-    angle = torch.cat(angles, 1)
+        angles.append(positions[..., axis, None] * speed)
+    angle = torch.cat(angles, -1)
     return angle.cos(), angle.sin()
 
 
 def rotate(x: Tensor, turn: Rotary) -> Tensor:
-    """Turns the halves of each head, B N H 64, by the angles N 32."""
-    cos, sin = (t[None, :, None, :] for t in turn)
+    """Turns the halves of each head, B N H 64, by the angles B|1 N 32."""
+    cos, sin = (t[:, :, None, :] for t in turn)
     a, b = x.chunk(2, -1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
@@ -117,9 +117,9 @@ class Transformer(nn.Module):
         self.kind = nn.Parameter(torch.zeros(3, 6, d))  # modulation of: prompt alone, words, known tokens
         self.enter = nn.Linear(config.channels, d)
         if config.motion:  # where things and camera are, seen from a token (model/motion.py); starts as nothing
-            last = nn.Linear(d, d, bias=False)
+            last = nn.Linear(2 * d, d, bias=False)
             nn.init.zeros_(last.weight)
-            self.told = nn.Sequential(nn.Linear(config.motion, d, bias=False), nn.SiLU(), last)
+            self.told = nn.Sequential(nn.Linear(config.motion, 2 * d, bias=False), nn.SiLU(), last)
         self.place = nn.Linear(48, d, bias=False)  # absolute position, 16 sinusoids an axis
         self.level = nn.Sequential(nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))  # noise level
         self.scale = nn.Linear(32, d)  # seconds per latent step, tokens per step
@@ -143,6 +143,10 @@ class Transformer(nn.Module):
         x = self.enter(tokens).float() + self.place(where).float()
         return x if motion is None else x + self.told(motion).float()
 
+    def _turn(self, positions: Tensor, motion: Tensor | None) -> Rotary:
+        """Angles of tokens at positions N 3, which the last two numbers that they are told, B N F, shift on screen."""
+        return rotary(positions[None] if motion is None else positions + F.pad(motion[..., -2:], (1, 0)))
+
     def _condition(self, sigma: Tensor, scale: Tensor) -> Tensor:
         # sigma B S, scale 2 -> B S D
         size = self.scale(torch.cat([sinusoids(scale[0], 16, 16.0), sinusoids(scale[1], 16, 16.0)], -1))
@@ -158,8 +162,7 @@ class Transformer(nn.Module):
         tokens are told of it, B K F; none: nothing, which is the same as zeros.
         """
         length = words.shape[1]
-        still = torch.zeros(1, 3, device=words.device)  # words stand at the centre of the first step
-        word_turn = rotary(still.expand(length, 3))
+        word_turn = rotary(torch.zeros(1, length, 3, device=words.device))  # at the centre of the first step
         x = self.words(words) + self.word_order[:length]
         for block in self.text_blocks:
             x, _ = block(x, self.kind[0].expand(1, 1, 6, -1), word_turn, None)
@@ -170,7 +173,9 @@ class Transformer(nn.Module):
         if known is not None and known_positions is not None and known.shape[1]:
             x = torch.cat([x, self._embed(known, known_positions, motion)], 1)
             shared = torch.cat([shared, (base + self.kind[2]).expand(1, known.shape[1], -1, -1)], 1)
-            turn = rotary(torch.cat([still.expand(length, 3), known_positions]))
+            cos, sin = self._turn(known_positions, motion)
+            turn = (torch.cat([word_turn[0].expand(len(cos), -1, -1), cos], 1),
+                    torch.cat([word_turn[1].expand(len(sin), -1, -1), sin], 1))
         cache = []
         for block in self.blocks:
             x, keyvalue = block(x, shared, turn, None)
@@ -187,7 +192,7 @@ class Transformer(nn.Module):
         """
         condition = self._condition(sigma, scale)
         shared = self.modulate(condition).float().unflatten(-1, (6, -1))  # B S 6 D
-        turn = rotary(positions)
+        turn = self._turn(positions, motion)
         h = self._embed(x, positions, motion)
         for block, keyvalue in zip(self.blocks, context, strict=True):
             h, _ = block(h, shared, turn, keyvalue)

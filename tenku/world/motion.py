@@ -1,14 +1,17 @@
-"""Motion: where the camera and the things are in every frame, as plain numbers.
+"""Motion: where the camera and the things are in every frame, and what the things are, as plain numbers.
 
-A clip's motion is what remains of it when all looks are taken away: the camera's place and direction, and for each
-of up to three things whether it is there, where the camera sees it, how far away, and how it is turned. It is read
-off the facts, so it is exact; a network that has seen many learns to invent it from words (training/motion.py), and
-the one that paints is told it.
+A clip's motion is what remains of it when all pictures are taken away: the camera's place and direction, and for each
+of up to three things whether it is there, where the camera sees it, how far away, how it is turned, and which of the
+grammar's subjects and colours it is. It is read off the facts, so it is exact; a network that has seen many learns to
+invent it from words (training/motion.py), and the one that paints is told it.
 
 A frame's row of STATE numbers, each scaled to be of the order of one:
 camera    x, y, z (metres in the world), yaw to the right, pitch upwards (radians)
 thing k   1 if it is there, tangents to its middle (right, up), log of its distance along the view axis (metres),
           and the first two columns of its rotation as the camera sees it (x right, y up, z backward; front is +x)
+
+A thing's LOOKS numbers, the same in all frames: which subject it is, which colour it has (CERTAIN for the one that it
+is, else 0; in the grammar's order), and the log of its height (metres). All 0 for a thing that is not there.
 """
 
 from __future__ import annotations
@@ -17,9 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from tenku.world.grammar import COLOURS, SUBJECTS
+
 THINGS = 3
 CAMERA, THING = 5, 10
 STATE = CAMERA + THINGS * THING
+LOOKS = len(SUBJECTS) + len(COLOURS) + 1
+CERTAIN = 2.0  # twice as loud as a bit, for a network that dreams them under noise of deviation 1
+HEIGHT_SPREAD = 0.3  # of the log of a thing's height
 NEAREST = 0.3  # metres: what is nearer, or behind the camera, counts as this far
 
 # Subtracted and divided by, so that the numbers of `tenku world make` have mean 0 and deviation 1, roughly.
@@ -56,6 +64,17 @@ def states(facts: dict[str, Any]) -> np.ndarray:
     for k in range(len(facts["things"]), THINGS):
         scaled[:, CAMERA + k * THING : CAMERA + (k + 1) * THING] = 0.0
     return scaled.astype(np.float32)
+
+
+def looks(facts: dict[str, Any]) -> np.ndarray:
+    """What the things of a clip are, from its facts: float32 [THINGS, LOOKS]. Things after the third are left out."""
+    colours = list(COLOURS)
+    found = np.zeros((THINGS, LOOKS), np.float32)
+    for row, thing in zip(found, facts["things"], strict=False):
+        row[SUBJECTS.index(thing["subject"])] = CERTAIN
+        row[len(SUBJECTS) + colours.index(thing["colour"])] = CERTAIN
+        row[-1] = np.log(thing["height"]) / HEIGHT_SPREAD
+    return found
 
 
 def rotations(quaternions: np.ndarray) -> np.ndarray:

@@ -78,8 +78,8 @@ TRANSFORMER_PRESETS: dict[str, TransformerConfig] = {
     "base": TransformerConfig(width=1024, depth=24),  # 344 M, 636 MFLOP; one datacentre GPU
     "large": TransformerConfig(width=1792, depth=32),  # 1.36 G, 2.5 GFLOP; several
 }
-# The network that dreams motion from words: one token a latent step, 227 numbers each (model/motion.py).
+# The network that dreams motion from words: one token a latent step, 140 numbers each (model/motion.py).
 MOTION_PRESETS: dict[str, TransformerConfig] = {
-    "tiny": TransformerConfig(width=64, depth=2, channels=227, text_depth=1, motion=0),  # tests
-    "nano": TransformerConfig(width=192, depth=6, channels=227, motion=0),  # bundled; 4.4 M
+    "tiny": TransformerConfig(width=64, depth=2, channels=140, text_depth=1, motion=0),  # tests
+    "nano": TransformerConfig(width=192, depth=6, channels=140, motion=0),  # bundled; 4.4 M
 }

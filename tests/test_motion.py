@@ -7,15 +7,13 @@ import pytest
 import torch
 
 from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS
-from tenku.data.latents import motion_of
+from tenku.data.latents import looks_of, motion_of
 from tenku.model.codec import Codec
 from tenku.model.motion import (
     CHANNELS,
     FEATURES,
     PARTS,
     REACH,
-    SAMPLES,
-    WHAT,
     features,
     motion_from,
     nearness,
@@ -26,10 +24,23 @@ from tenku.model.motion import (
 from tenku.model.patches import Grid
 from tenku.world.camera import FOV, project
 from tenku.world.grammar import COLOURS, SUBJECTS, draw, variant
-from tenku.world.motion import CAMERA, LOOKS, MIDDLE, MIRROR, SPREAD, STATE, THING, rotations, states
+from tenku.world.motion import (
+    CAMERA,
+    HEIGHT_SPREAD,
+    LOOKS,
+    MIDDLE,
+    MIRROR,
+    SPREAD,
+    STATE,
+    THING,
+    THINGS,
+    rotations,
+    states,
+)
 from tenku.world.simulate import Format, render
 
 SHAPE = Format(64, 48, 17, 16.0)
+NOTHING = torch.zeros(1, THINGS, LOOKS)  # said of what things are
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +107,7 @@ def test_the_tokens_nearest_to_a_thing_are_told_so_and_a_mirror_turns_it_round(f
     grid = codec.grid(SHAPE.frames, SHAPE.height, SHAPE.width, SHAPE.fps)
     motion = motion_of(facts, codec)
     assert motion.shape == (2, grid.steps, CHANNELS)
-    told = features(motion, grid)
+    told = features(motion, NOTHING.expand(2, -1, -1), grid)
     assert told.shape == (2, grid.tokens, FEATURES)
     assert (told[..., 0] == 1).all()
     # the first number that fades out with the distance from the first thing, for the first part of each step
@@ -119,7 +130,7 @@ def test_steps_add_up_to_the_motion_again_and_stand_still_with_the_camera(facts:
     motion = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))
     steps = steps_of(motion)
     assert torch.allclose(motion_from(steps), motion, atol=1e-4)
-    samples = steps[..., :SAMPLES].unflatten(2, (PARTS, STATE)).flatten(1, 2)
+    samples = steps.unflatten(2, (PARTS, STATE)).flatten(1, 2)
     assert samples[:, 1:, :CAMERA].abs().max() < 1e-3  # the scene's camera is static
     assert samples[:, 4:, CAMERA + 1].abs().max() > 0.1  # the car is not
 
@@ -142,9 +153,8 @@ def test_a_position_stands_still_with_the_spot_of_the_world_behind_it() -> None:
         grid = codec.grid(SHAPE.frames, SHAPE.height, SHAPE.width, SHAPE.fps)
         # of each frame alone, as if every latent step held one
         alone = torch.from_numpy(states(seen))[None, :, None].expand(-1, -1, PARTS, -1).flatten(2)
-        motion = torch.cat([alone, torch.zeros(1, SHAPE.frames, CHANNELS - SAMPLES)], 2)
         frames = Grid(SHAPE.frames, grid.rows, grid.columns)
-        drift = features(motion, frames)[0, :, -2:].unflatten(0, (SHAPE.frames, grid.rows, grid.columns))
+        drift = features(alone, NOTHING, frames)[0, :, -2:].unflatten(0, (SHAPE.frames, grid.rows, grid.columns))
         unit = 8 / (grid.rows * grid.columns) ** 0.5
         first, last = (np.array(seen["cameras"][i]) for i in (0, -1))
         row, column = grid.rows - 1, 1  # what the ground is at there, in the last frame
@@ -160,15 +170,16 @@ def test_a_position_stands_still_with_the_spot_of_the_world_behind_it() -> None:
         assert (drift.abs().max() < 1e-3) == (camera == "static")
 
 
-def test_what_things_are_is_told_near_them_and_made_certain_when_dreamt(facts: dict) -> None:
+def test_what_things_are_is_told_near_them(facts: dict) -> None:
     motion = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))
-    told = features(motion, Grid(motion.shape[1], 3, 4))[..., WHAT].unflatten(-1, (3, LOOKS))
+    grid, looks = Grid(motion.shape[1], 3, 4), looks_of(facts)
+    told = features(motion, looks.expand(2, -1, -1), grid)
+    what = told[..., -2 - THINGS * LOOKS : -2].unflatten(-1, (THINGS, LOOKS))
+    near = nearness(told)[0]
+    assert torch.allclose(what[0, int(near.argmax()), 0], near.max() * looks[0])
+    assert what[0, int(near.argmin()), 0, :-1].max() < 0.5 * near.max()
+    assert what[:, :, len(facts["things"]) :].abs().sum() == 0
     thing = facts["things"][0]
-    one = told[0, int(nearness(features(motion, Grid(motion.shape[1], 3, 4)))[0].argmax()), 0]
-    assert int(one[: len(SUBJECTS)].argmax()) == SUBJECTS.index(thing["subject"])
-    assert int(one[len(SUBJECTS) : -1].argmax()) == list(COLOURS).index(thing["colour"])
-    assert told[:, :, len(facts["things"]) :].abs().sum() == 0
-    blurred = steps_of(motion)
-    blurred[..., SAMPLES:] += 0.3 * torch.randn(blurred[..., SAMPLES:].shape, generator=torch.manual_seed(0))
-    sharp = motion_from(blurred)[..., SAMPLES:].unflatten(-1, (3, LOOKS))
-    assert torch.equal(sharp[..., :-1], motion[..., SAMPLES:].unflatten(-1, (3, LOOKS))[..., :-1])
+    assert int(looks[0, : len(SUBJECTS)].argmax()) == SUBJECTS.index(thing["subject"])
+    assert int(looks[0, len(SUBJECTS) : -1].argmax()) == list(COLOURS).index(thing["colour"])
+    assert np.exp(float(looks[0, -1]) * HEIGHT_SPREAD) == pytest.approx(thing["height"], rel=1e-3)

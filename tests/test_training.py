@@ -97,14 +97,14 @@ def loss(model: Transformer, pool: Latents | Motions) -> float:
 
 
 def test_motion_is_learnt(world: Path, codec: Path, tmp_path: Path) -> None:
-    settings = MotionTraining(world, codec, tmp_path, preset="tiny", steps=80, tokens=384)
+    settings = MotionTraining(world, codec, tmp_path, preset="tiny", steps=200, tokens=384)
     trained = Transformer.load(train_motion(settings))
     fresh = Transformer(MOTION_PRESETS["tiny"])
     motions = Motions((world,), Codec.load(codec))
     assert motions.count == 12
     with pytest.raises(UserError, match="another size"):
         train_motion(MotionTraining(world, codec, tmp_path / "other", start=tmp_path / "motion.safetensors"))
-    assert loss(trained, motions) < 0.8 * loss(fresh, motions)
+    assert loss(trained, motions) < 0.75 * loss(fresh, motions)
 
 
 def test_groups_side_by_side_add_up_to_the_same_gradient(world: Path, codec: Path) -> None:

@@ -142,7 +142,8 @@ def test_flops_are_those_of_the_matrix_products(model: Transformer) -> None:
     positions = GRID.positions()[:16]
     context = model.context(words, None, None, scale_of(GRID))
     with FlopCounterMode(display=False) as counter:
-        model.velocity(x, torch.full((1, 1), 0.5), positions, context, scale_of(GRID))
+        told = torch.ones(1, 16, model.config.motion)
+        model.velocity(x, torch.full((1, 1), 0.5), positions, context, scale_of(GRID), told)
     assert counter.get_total_flops() == pytest.approx(16 * model.config.flops_per_token(16, 16), rel=0.15)
 
 

@@ -26,7 +26,7 @@ from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
-from tenku.model.motion import CHANNELS, PARTS, WHAT, features, steps_of, told_of
+from tenku.model.motion import PARTS, features, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
 from tenku.world.captions import REGISTERS, caption
@@ -34,7 +34,7 @@ from tenku.world.motion import MIRROR, looks, states
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
 
-UNTOLD = 0.1  # share of clips whose motion, or what is near, is not told, so that it can be left to the transformer
+UNTOLD = 0.1  # share of clips whose motion, and of things whose looks, are not told: prompts do not always say them
 CAPTIONS = 4  # ways of saying each clip in each register
 # How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
 KNOWN = {"none": 0.66, "first": 0.10, "head": 0.06, "tail": 0.04, "ends": 0.04, "scattered": 0.04, "box": 0.06}
@@ -68,14 +68,18 @@ def said(key: str, facts: dict[str, Any]) -> dict[str, list[str]]:
 def motion_of(facts: dict[str, Any], codec: Codec) -> Tensor:
     """The motion of a clip, as filmed and mirrored, in the codec's latent steps: 2 T CHANNELS."""
     moves = torch.from_numpy(states(facts))
-    samples = codec.steps(torch.stack([moves, moves * torch.from_numpy(MIRROR)]), PARTS).flatten(2)
-    return torch.cat([samples, torch.from_numpy(looks(facts)).flatten().expand(*samples.shape[:2], -1)], 2)
+    return codec.steps(torch.stack([moves, moves * torch.from_numpy(MIRROR)]), PARTS).flatten(2)
+
+
+def looks_of(facts: dict[str, Any]) -> Tensor:
+    """What the things of a clip are: THINGS LOOKS."""
+    return torch.from_numpy(looks((thing["subject"], thing["colour"], thing["height"]) for thing in facts["things"]))
 
 
 @torch.no_grad()
 def encode_shards(folder: Path, codec: Codec) -> Path:
     """Encodes every finished shard that has no latents yet, as filmed and mirrored; returns the latents' folder."""
-    out = folder / f"latents-{encoder_hash(codec)}-{CHANNELS}"
+    out = folder / f"latents-{encoder_hash(codec)}-looks"
     for shard in shard_paths(folder):
         path = out / f"{shard.stem}.safetensors"
         if path.exists():
@@ -86,6 +90,7 @@ def encode_shards(folder: Path, codec: Codec) -> Path:
             video = torch.from_numpy(item.clip.frames)[None].float() / 127.5 - 1
             tensors[item.key] = codec.encode(torch.cat([video, video.flip(3)])).to(torch.bfloat16)
             tensors[f"{item.key}.motion"] = motion_of(item.facts, codec)
+            tensors[f"{item.key}.looks"] = looks_of(item.facts)
             grid = codec.grid(video.shape[1], video.shape[2], video.shape[3], item.clip.fps)
             facts[item.key] = {"captions": said(item.key, item.facts), "seconds_per_step": grid.seconds_per_step}
         write_tensors(path, tensors, {"facts": json.dumps(facts)})
@@ -133,7 +138,9 @@ class Pool:
         """What the network is told of the grid as a whole."""
         return scale_of(grid)
 
-    def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid) -> Tensor | None:
+    def told(
+        self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator
+    ) -> Tensor | None:
         """What the tokens of picked clips (number, 0 or 1 for mirrored) are told of the motion: B N F."""
         return None
 
@@ -154,11 +161,9 @@ class Pool:
             texts = self.captions[bucket][p][register]
             text = texts[draw.integers(len(texts))]
             captions.append(mirrored(text) if m else text)
-        told = self.told(bucket, picks, grid)
+        told = self.told(bucket, picks, grid, draw)
         if told is not None:
-            keep = torch.from_numpy(draw.random((2, count, 1, 1)) >= UNTOLD)
-            told *= keep[0]
-            told[..., WHAT] *= keep[1]
+            told *= torch.from_numpy(draw.random((count, 1, 1)) >= UNTOLD)
         positions = grid.positions()
         return Group(tokens[:, canvas], tokens[:, known], positions[canvas], positions[known], runs, captions,
                      self.scale(grid, bucket[4]), None if told is None else told[:, canvas],
@@ -173,6 +178,7 @@ class Latents(Pool):
         self.folder, self.codec = folder, codec
         self.read: set[str] = set()
         self.motions: dict[Bucket, list[Tensor]] = {}  # each 2 T CHANNELS: as filmed, mirrored
+        self.looks: dict[Bucket, list[Tensor]] = {}  # each THINGS LOOKS
         self.refresh()
         if not self.clips:
             raise UserError(f"{folder} holds no finished shard", "render some: tenku world make --out DIR")
@@ -190,12 +196,15 @@ class Latents(Pool):
                 bucket = (steps, rows, columns, float(facts["seconds_per_step"]), columns / rows)
                 self.add(bucket, latents, facts["captions"])
                 self.motions.setdefault(bucket, []).append(tensors[f"{key}.motion"])
+                self.looks.setdefault(bucket, []).append(tensors[f"{key}.looks"])
             self.read.add(path.name)
         return self.count
 
-    def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid) -> Tensor:
+    def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
         """What the tokens of picked clips are told of the motion: B N F."""
-        return features(torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks]), grid)
+        looks = torch.stack([self.looks[bucket][p] for p, _ in picks])
+        looks = looks * torch.from_numpy(draw.random((*looks.shape[:2], 1)) >= UNTOLD)
+        return features(torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks]), looks, grid)
 
 
 class Motions(Pool):

@@ -19,6 +19,8 @@ from tenku.model.codec import Codec
 from tenku.model.text import Words, padded
 from tenku.model.transformer import Transformer
 from tenku.sampling.solvers import Velocity
+from tenku.world import mentions
+from tenku.world.motion import looks
 
 BUNDLED = Path(__file__).parent.parent / "weights"  # weights/<name>/codec.safetensors, transformer.safetensors
 
@@ -49,6 +51,11 @@ class Engine:
     def dreamer(self, model: Transformer, scale: Tensor) -> Dreamer:
         """A reader of prompts for one of the two networks, on a grid of that scale."""
         return Dreamer(self, model, scale.to(self.device))
+
+    def looks(self, prompt: str) -> Tensor:
+        """What the things that a prompt speaks of are, as far as it says: 1 THINGS LOOKS."""
+        said = ((thing.subject, thing.colour, thing.height) for thing in mentions.things(prompt))
+        return torch.from_numpy(looks(said))[None]
 
     def notes(self, prompt: str) -> tuple[str, ...]:
         """What of a prompt is read otherwise than written, or not at all."""

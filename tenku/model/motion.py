@@ -1,10 +1,10 @@
 """Motion as networks see it: a row of numbers per latent step, and what each token of a picture is told of it.
 
 The motion of a clip (world/motion.py) is sampled PARTS times in each latent step. One network dreams these rows from
-words, as another dreams latents: a row is a token, with CHANNELS numbers: the samples, of which each but the first says
-how it differs from the one before, and what the things are, the same in every row. The other network is told, for
-every token, where it lies as seen from each thing and from the camera, and what is near it: so it need not find out
-where things are, only how they look. The last two numbers shift its position (see `_drift`).
+words, as another dreams latents: a row is a token, with CHANNELS numbers, in which each sample but the first says how
+it differs from the one before. The other is told, for every token, where it lies as seen from each thing and from the
+camera, and what is near: so it need not find out where things are, only how they look. The last two numbers shift the
+token's position (see `_drift`).
 
 Legend: B batch, T latent steps, N = T H W tokens of a grid, P parts, F features.
 """
@@ -18,12 +18,10 @@ from torch import Tensor
 
 from tenku.model.patches import Grid
 from tenku.world.camera import FOV
-from tenku.world.grammar import COLOURS, SUBJECTS
-from tenku.world.motion import CAMERA, CERTAIN, LOOKS, MIDDLE, NEAREST, SPREAD, STATE, THING, THINGS
+from tenku.world.motion import CAMERA, LOOKS, MIDDLE, NEAREST, SPREAD, STATE, THING, THINGS
 
 PARTS = 4  # samples of the motion in a latent step
-SAMPLES = PARTS * STATE
-CHANNELS = SAMPLES + THINGS * LOOKS
+CHANNELS = PARTS * STATE
 STRIDE = 0.1  # how far motion goes from sample to sample, roughly, in its own units
 WAVES = (4.0, 2.0, 1.0, 0.5)  # metres: wavelengths in which a token's place beside a thing is told
 REACH = 1.2  # metres: how far around a thing tokens are told its pose
@@ -31,7 +29,6 @@ TURNS = (1.0, 3.0, 9.0)  # per radian: frequencies in which directions are told
 _NEAR = 3 + 4 * len(WAVES) + 7  # of them fade out with the distance from a thing
 _CAMERA, _THING = 3 + 4 * len(TURNS), 3 + _NEAR  # numbers about the camera, about a thing, in each part
 FEATURES = 1 + PARTS * (_CAMERA + THINGS * _THING) + THINGS * LOOKS + 2
-WHAT = slice(-2 - THINGS * LOOKS, -2)  # of these, what is near
 FARTHEST = 40.0  # metres: what a token looks at is thought to be this far where the ground is not nearer
 BEYOND = 3.0  # how far outside of the picture a position may lie, in tangents of the viewing angle
 
@@ -41,29 +38,14 @@ def steps_of(motion: Tensor) -> Tensor:
 
     A camera that stands is all zeros, one that turns is the same number again: what stays smooth need not be learnt.
     """
-    x = _samples(motion).flatten(1, 2)
-    steps = torch.cat([x[:, :1], x.diff(dim=1) / STRIDE], 1).unflatten(1, (-1, PARTS)).flatten(2)
-    return torch.cat([steps, motion[..., SAMPLES:]], 2)
+    x = motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)
+    return torch.cat([x[:, :1], x.diff(dim=1) / STRIDE], 1).unflatten(1, (-1, PARTS)).flatten(2)
 
 
 def motion_from(steps: Tensor) -> Tensor:
-    """The inverse of `steps_of`. What the things are is made certain, and the same in every row."""
-    x = _samples(steps).flatten(1, 2)
-    samples = torch.cat([x[:, :1], x[:, 1:] * STRIDE], 1).cumsum(1).unflatten(1, (-1, PARTS)).flatten(2)
-    looks = steps[..., SAMPLES:].mean(1, keepdim=True).unflatten(2, (THINGS, LOOKS))
-    subject, colour, height = looks.split((len(SUBJECTS), len(COLOURS), 1), -1)
-    there = (subject.amax(-1, keepdim=True) > CERTAIN / 4).float()
-    looks = torch.cat([_certain(subject), _certain(colour), height], -1) * there
-    return torch.cat([samples, looks.flatten(2).expand(-1, steps.shape[1], -1)], 2)
-
-
-def _samples(motion: Tensor) -> Tensor:
-    """B T CHANNELS -> B T PARTS STATE."""
-    return motion[..., :SAMPLES].unflatten(2, (PARTS, STATE))
-
-
-def _certain(choice: Tensor) -> Tensor:
-    return CERTAIN * torch.nn.functional.one_hot(choice.argmax(-1), choice.shape[-1]).to(choice.dtype)
+    """The inverse of `steps_of`."""
+    x = steps.unflatten(2, (PARTS, STATE)).flatten(1, 2)
+    return torch.cat([x[:, :1], x[:, 1:] * STRIDE], 1).cumsum(1).unflatten(1, (-1, PARTS)).flatten(2)
 
 
 def told_of(seconds_per_step: float, aspect: float) -> Tensor:
@@ -76,9 +58,12 @@ def timeline(grid: Grid) -> Grid:
     return Grid(grid.steps, 1, 1, grid.seconds_per_step)
 
 
-def features(motion: Tensor, grid: Grid) -> Tensor:
-    """What each token of a grid is told of the motion: B T CHANNELS -> B N FEATURES."""
-    rows = _plain(motion)
+def features(motion: Tensor, looks: Tensor, grid: Grid) -> Tensor:
+    """What each token of a grid is told of the motion, B T CHANNELS, and the looks, B THINGS LOOKS: B N FEATURES.
+
+    Looks of zeros are not said, and left to the network's reading of the words.
+    """
+    rows = motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)
     x, y = _tangents(grid)  # H W
     rows = rows[:, :, None, None]  # B T 1 1 P STATE
     x, y = (t[None, None, :, :, None].expand(1, 1, -1, -1, PARTS) for t in (x, y))
@@ -87,10 +72,9 @@ def features(motion: Tensor, grid: Grid) -> Tensor:
         thing = rows[..., CAMERA + k * THING : CAMERA + (k + 1) * THING]
         parts.append(_beside(thing, x, y) * (thing[..., 0] > 0.5)[..., None])
     told = torch.cat(parts, -1)  # B T H W P f
-    looks = motion[:, :, None, None, SAMPLES:].unflatten(-1, (THINGS, LOOKS)) / CERTAIN
-    looks = (_nearness(told)[..., None] * looks).flatten(4)
-    one = torch.ones_like(looks[..., :1])
-    return torch.cat([one, told.flatten(4), looks, _drift(rows[..., :CAMERA], x, y, grid)], -1).flatten(1, 3)
+    what = (_nearness(told)[..., None] * looks[:, None, None, None]).flatten(4)
+    one = torch.ones_like(what[..., :1])
+    return torch.cat([one, told.flatten(4), what, _drift(rows[..., :CAMERA], x, y, grid)], -1).flatten(1, 3)
 
 
 def _drift(camera: Tensor, x: Tensor, y: Tensor, grid: Grid) -> Tensor:
@@ -120,11 +104,6 @@ def _axes(camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     up = torch.stack([-yaw.sin() * pitch.sin(), -yaw.cos() * pitch.sin(), pitch.cos()], -1)
     back = -torch.stack([yaw.sin() * pitch.cos(), yaw.cos() * pitch.cos(), pitch.sin()], -1)
     return right, up, back
-
-
-def _plain(motion: Tensor) -> Tensor:
-    """The samples in metres, radians and tangents: B T PARTS STATE."""
-    return _samples(motion) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)
 
 
 def nearness(told: Tensor) -> Tensor:

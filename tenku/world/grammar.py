@@ -22,6 +22,11 @@ SUBJECTS = (
     "ball", "cube", "cylinder", "cone", "car", "truck", "house", "tree", "sailing boat", "rocket", "aeroplane",
     "drone", "butterfly", "fish", "robot", "snowman", "lighthouse", "coffee cup",
 )  # fmt: skip
+HEIGHTS = {  # metres at unit size
+    "ball": 0.84, "cube": 0.76, "cylinder": 0.95, "cone": 1.0, "car": 0.85, "truck": 1.06, "house": 1.10,
+    "tree": 1.16, "sailing boat": 1.22, "rocket": 1.16, "aeroplane": 0.72, "drone": 0.47, "butterfly": 0.80,
+    "fish": 0.86, "robot": 1.32, "snowman": 1.38, "lighthouse": 1.30, "coffee cup": 0.68,
+}  # fmt: skip
 COLOURS = {  # name -> RGB, 0..1, before light
     "red": (0.86, 0.07, 0.07),
     "orange": (0.98, 0.47, 0.03),

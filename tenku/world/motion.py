@@ -1,21 +1,22 @@
-"""Motion: where the camera and the things are in every frame, and what the things are, as plain numbers.
+"""Motion: where the camera and the things are in every frame, as plain numbers; and what the things are.
 
-A clip's motion is what remains of it when all pictures are taken away: the camera's place and direction, and for each
-of up to three things whether it is there, where the camera sees it, how far away, how it is turned, and which of the
-grammar's subjects and colours it is. It is read off the facts, so it is exact; a network that has seen many learns to
-invent it from words (training/motion.py), and the one that paints is told it.
+A clip's motion is what remains of it when all looks are taken away: the camera's place and direction, and for each
+of up to three things whether it is there, where the camera sees it, how far away, and how it is turned. It is read
+off the facts, so it is exact; a network that has seen many learns to invent it from words (training/motion.py), and
+the one that paints is told it. What the things are needs no inventing: a prompt says it (world/mentions.py).
 
 A frame's row of STATE numbers, each scaled to be of the order of one:
 camera    x, y, z (metres in the world), yaw to the right, pitch upwards (radians)
 thing k   1 if it is there, tangents to its middle (right, up), log of its distance along the view axis (metres),
           and the first two columns of its rotation as the camera sees it (x right, y up, z backward; front is +x)
 
-A thing's LOOKS numbers, the same in all frames: which subject it is, which colour it has (CERTAIN for the one that it
-is, else 0; in the grammar's order), and the log of its height (metres). All 0 for a thing that is not there.
+A thing's row of LOOKS numbers: which subject it is and which colour it has (1 for the one that it is, else 0; in the
+grammar's order), and the log of its height (metres, in units of HEIGHT_SPREAD). All 0: not there, or not said.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ THINGS = 3
 CAMERA, THING = 5, 10
 STATE = CAMERA + THINGS * THING
 LOOKS = len(SUBJECTS) + len(COLOURS) + 1
-CERTAIN = 2.0  # twice as loud as a bit, for a network that dreams them under noise of deviation 1
 HEIGHT_SPREAD = 0.3  # of the log of a thing's height
 NEAREST = 0.3  # metres: what is nearer, or behind the camera, counts as this far
 
@@ -66,14 +66,19 @@ def states(facts: dict[str, Any]) -> np.ndarray:
     return scaled.astype(np.float32)
 
 
-def looks(facts: dict[str, Any]) -> np.ndarray:
-    """What the things of a clip are, from its facts: float32 [THINGS, LOOKS]. Things after the third are left out."""
-    colours = list(COLOURS)
+def looks(things: Iterable[tuple[str | None, str | None, float | None]]) -> np.ndarray:
+    """What things are, each a subject, a colour and a height in metres where known: float32 [THINGS, LOOKS].
+
+    Things after the third are left out.
+    """
     found = np.zeros((THINGS, LOOKS), np.float32)
-    for row, thing in zip(found, facts["things"], strict=False):
-        row[SUBJECTS.index(thing["subject"])] = CERTAIN
-        row[len(SUBJECTS) + colours.index(thing["colour"])] = CERTAIN
-        row[-1] = np.log(thing["height"]) / HEIGHT_SPREAD
+    for row, (subject, colour, height) in zip(found, things, strict=False):
+        if subject is not None:
+            row[SUBJECTS.index(subject)] = 1
+        if colour is not None:
+            row[len(SUBJECTS) + list(COLOURS).index(colour)] = 1
+        if height is not None:
+            row[-1] = np.log(height) / HEIGHT_SPREAD
     return found
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from tenku.world.grammar import HEIGHTS
 from tenku.world.parts import RGB, Kit
 
 DARK: RGB = (0.10, 0.10, 0.12)
@@ -250,22 +251,22 @@ class Spec:
 
 FRONT = -np.pi / 2  # looks at the camera
 SPECS: dict[str, Spec] = {
-    "ball": Spec(ball, 0.84, 0.84, 0.84),
-    "cube": Spec(cube, 0.76, 0.76, 0.76, top=0.76, face=0.5),
-    "cylinder": Spec(cylinder, 0.95, 0.64, 0.64, top=0.95),
-    "cone": Spec(cone, 1.0, 0.84, 0.84),
-    "car": Spec(car, 0.85, 1.56, 0.76),
-    "truck": Spec(truck, 1.06, 1.56, 0.76, top=1.06),
-    "house": Spec(house, 1.10, 1.08, 0.92, face=0.3),
-    "tree": Spec(tree, 1.16, 0.98, 0.90),
-    "sailing boat": Spec(sailing_boat, 1.22, 1.16, 0.44),
-    "rocket": Spec(rocket, 1.16, 0.70, 0.70, face=0.4),
-    "aeroplane": Spec(aeroplane, 0.72, 1.46, 1.60),
-    "drone": Spec(drone, 0.47, 1.40, 1.40, face=0.6),
-    "butterfly": Spec(butterfly, 0.80, 1.00, 1.40),
-    "fish": Spec(fish, 0.86, 1.30, 0.40),
-    "robot": Spec(robot, 1.32, 0.42, 0.90, face=FRONT),
-    "snowman": Spec(snowman, 1.38, 0.72, 0.96, face=FRONT),
-    "lighthouse": Spec(lighthouse, 1.30, 0.60, 0.60),
-    "coffee cup": Spec(coffee_cup, 0.68, 0.90, 0.72),
+    "ball": Spec(ball, HEIGHTS["ball"], 0.84, 0.84),
+    "cube": Spec(cube, HEIGHTS["cube"], 0.76, 0.76, top=0.76, face=0.5),
+    "cylinder": Spec(cylinder, HEIGHTS["cylinder"], 0.64, 0.64, top=0.95),
+    "cone": Spec(cone, HEIGHTS["cone"], 0.84, 0.84),
+    "car": Spec(car, HEIGHTS["car"], 1.56, 0.76),
+    "truck": Spec(truck, HEIGHTS["truck"], 1.56, 0.76, top=1.06),
+    "house": Spec(house, HEIGHTS["house"], 1.08, 0.92, face=0.3),
+    "tree": Spec(tree, HEIGHTS["tree"], 0.98, 0.90),
+    "sailing boat": Spec(sailing_boat, HEIGHTS["sailing boat"], 1.16, 0.44),
+    "rocket": Spec(rocket, HEIGHTS["rocket"], 0.70, 0.70, face=0.4),
+    "aeroplane": Spec(aeroplane, HEIGHTS["aeroplane"], 1.46, 1.60),
+    "drone": Spec(drone, HEIGHTS["drone"], 1.40, 1.40, face=0.6),
+    "butterfly": Spec(butterfly, HEIGHTS["butterfly"], 1.00, 1.40),
+    "fish": Spec(fish, HEIGHTS["fish"], 1.30, 0.40),
+    "robot": Spec(robot, HEIGHTS["robot"], 0.42, 0.90, face=FRONT),
+    "snowman": Spec(snowman, HEIGHTS["snowman"], 0.72, 0.96, face=FRONT),
+    "lighthouse": Spec(lighthouse, HEIGHTS["lighthouse"], 0.60, 0.60),
+    "coffee cup": Spec(coffee_cup, HEIGHTS["coffee cup"], 0.90, 0.72),
 }

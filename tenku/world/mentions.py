@@ -1,0 +1,100 @@
+"""Which things a text speaks of: subjects of the grammar with the colour and size that stand before them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tenku.world import lexicon as lex
+from tenku.world.grammar import COLOURS, HEIGHTS, SIZES, SUBJECTS
+from tenku.world.motion import THINGS
+
+_ARTICLES = frozenset(("a", "an", "the", "one", "another", "this", "that", "by", "of", "and", "with", ","))
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A thing as far as a text says what it is."""
+
+    subject: str  # of SUBJECTS
+    colour: str | None = None  # of COLOURS
+    size: str | None = None  # of SIZES
+
+    @property
+    def height(self) -> float:
+        """Metres; of a size between the two where none is said."""
+        middle = (SIZES["small"] * SIZES["large"]) ** 0.5
+        return HEIGHTS[self.subject] * (SIZES[self.size] if self.size else middle)
+
+
+def _phrases(table: lex.Table) -> dict[tuple[str, ...], str]:
+    return {tuple(p.split()): name for name, others in table.items() for p in (name, *others)}
+
+
+_SUBJECTS, _COLOURS, _SIZES = (_phrases(table) for table in (lex.SUBJECT, lex.COLOUR, lex.SIZE))
+assert set(_SUBJECTS.values()) == set(SUBJECTS)
+assert set(_COLOURS.values()) == set(COLOURS)
+_LONGEST = 3  # words of a phrase
+
+
+def things(text: str) -> tuple[Mention, ...]:
+    """The things of a text in the order of their first mention, at most THINGS.
+
+    A word counts as a subject behind an article, a colour or a size, or where a text or a clause begins: "you can see"
+    holds no can. A second mention of the same subject is the same thing, unless it has another colour.
+    """
+    found: list[Mention] = []
+    for mention in _mentions(re.findall(r"[^\W\d_]+|[,.;:]", text.lower())):
+        for i, known in enumerate(found):
+            if known.subject == mention.subject and None in (known.colour, mention.colour):
+                found[i] = replace(known, colour=known.colour or mention.colour, size=known.size or mention.size)
+                break
+            if (known.subject, known.colour) == (mention.subject, mention.colour):
+                break
+        else:
+            found.append(mention)
+    return tuple(found[:THINGS])
+
+
+def _mentions(words: Sequence[str]) -> Iterator[Mention]:
+    at = 0
+    while at < len(words):
+        subject, used = _phrase(words, at, _SUBJECTS)
+        colour, length = _phrase(words, at, _COLOURS)
+        if colour and length > used:  # "jet black" is no jet
+            used = length
+        elif subject:
+            colour, size, before = _described(words, at)
+            if colour or size or before < 0 or words[before] in _ARTICLES or not words[before].isalpha():
+                yield Mention(subject, colour, size)
+        at += max(1, used)
+
+
+def _phrase(words: Sequence[str], at: int, table: dict[tuple[str, ...], str]) -> tuple[str | None, int]:
+    """The longest phrase of the table that begins at a word, in the singular or the plural, and its words."""
+    for length in range(_LONGEST, 0, -1):
+        phrase = tuple(words[at : at + length])
+        if len(phrase) == length:
+            for last in (phrase[-1], phrase[-1].removesuffix("s"), phrase[-1].removesuffix("es")):
+                if (*phrase[:-1], last) in table:
+                    return table[*phrase[:-1], last], length
+    return None, 0
+
+
+def _described(words: Sequence[str], at: int) -> tuple[str | None, str | None, int]:
+    """Colour and size right before a word, in any order, and the number of the word before them."""
+    colour = size = None
+    while True:
+        for length in range(min(_LONGEST, at), 0, -1):
+            phrase = tuple(words[at - length : at])
+            if phrase in _COLOURS and colour is None:
+                colour = _COLOURS[phrase]
+            elif phrase in _SIZES and size is None:
+                size = _SIZES[phrase]
+            else:
+                continue
+            at -= length
+            break
+        else:
+            return colour, size, at - 1

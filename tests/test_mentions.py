@@ -1,0 +1,40 @@
+"""Mentions: the things of a text, in the order in which captions name them."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from tenku.rng import stream
+from tenku.world.captions import REGISTERS, caption
+from tenku.world.grammar import draw
+from tenku.world.mentions import Mention, things
+from tenku.world.simulate import Format, render
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("a red ball bouncing on a beach at sunset", [("ball", "red", None)]),
+    ("Small jet black LORRY behind the big cottages", [("truck", "black", "small"), ("house", None, "large")]),
+    ("on a dark beach you can see an orange fish; it swims", [("fish", "orange", None)]),
+    ("the drone flies. The pink drone spins. A blue drone rests", [("drone", "pink", None), ("drone", "blue", None)]),
+    ("a box, a cup, a mug of tea, a jet and a red car", [("cube", None, None), ("coffee cup", None, None),
+                                                         ("aeroplane", None, None)]),
+    ("", []), ("purple rain", []),
+])
+def test_things_are_read_with_what_stands_before_them(text: str, said: list[tuple]) -> None:
+    assert things(text) == tuple(Mention(*row) for row in said)
+
+
+def test_captions_name_things_in_the_order_of_the_facts() -> None:
+    for seed, register in product(range(6), REGISTERS):
+        facts = render(draw(seed), Format(32, 32, 1, 16.0)).facts
+        named = things(caption(facts, register, stream(seed, "caption", register)))
+        truth = [(t["subject"], t["colour"], t["size"]) for t in facts["things"]]
+        assert named
+        for mention, (subject, colour, size) in zip(named, truth, strict=False):
+            assert (mention.subject, mention.colour) == (subject, colour)
+            assert mention.size in (size, None)
+            if mention.size:
+                thing = next(t for t in facts["things"] if t["subject"] == subject)
+                assert mention.height == pytest.approx(thing["height"], abs=1e-3)

@@ -51,6 +51,7 @@ class Tokens:
     latents: Tensor  # 1 S R Q C of all that is given
     known: Tensor  # bool S R Q: every pixel is held
     led: dict[tuple[int, int, int], tuple[Tensor, Tensor]]  # token -> (C C, C): x -> matrix @ x + offset
+    canvas: Canvas
 
 
 @torch.inference_mode()
@@ -76,7 +77,7 @@ def tokens(canvas: Canvas, codec: Codec) -> Tokens:
                 solved[key] = _leading(codec, held[s, r, q])
             keep, take = solved[key]
             led[first + s, r, q] = (keep, take @ pixels[0, s, r, q])
-    return Tokens(torch.cat(latents, 1), torch.cat(known), led)
+    return Tokens(torch.cat(latents, 1), torch.cat(known), led, canvas)
 
 
 def _leading(codec: Codec, weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,6 +113,23 @@ def leader(found: Tokens, window: list[int], canvas: Tensor) -> Callable[[Tensor
         return x
 
     return lead
+
+
+def restore(found: Tokens, frames: np.ndarray, codec: Codec, device: torch.device) -> None:
+    """Puts the firm pixels of led tokens into decoded frames T H W 3 as the codec shows them by themselves, in place.
+
+    One frame among eight that move is not as sharp in their latents as it is alone.
+    """
+    if not found.led:
+        return
+    led = torch.zeros_like(found.known)
+    led[tuple(torch.tensor(list(found.led)).T)] = True
+    high, wide = frames.shape[1:3]
+    firm = codec.spread(led, high, wide).numpy()[: len(frames)] & (found.canvas.weight == FIRM)
+    for t in firm.any((1, 2)).nonzero()[0]:
+        picture = torch.from_numpy(found.canvas.frames[t])[None, None].float() / 127.5 - 1
+        alone = codec.decode(codec.encode(picture).to(device), high, wide)[0, 0].cpu().numpy()
+        frames[t] = np.where(firm[t, :, :, None], np.round((alone + 1) * 127.5).astype(np.uint8), frames[t])
 
 
 def still(latents: Tensor, codec: Codec) -> Tensor:

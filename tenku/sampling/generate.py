@@ -18,7 +18,7 @@ from tenku.engines.bundled import Engine, load
 from tenku.model.motion import features
 from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
-from tenku.sampling.canvas import Tokens, leader, still, tokens
+from tenku.sampling.canvas import Tokens, leader, restore, still, tokens
 from tenku.sampling.circle import circle
 from tenku.sampling.modes import hashed, setting
 from tenku.sampling.moves import Moves
@@ -112,7 +112,7 @@ def dream(engine: Engine, plan: Plan, report: Report | None = None, given: Token
         x = _round(engine, plan, part, number, latents, done, moves, given, show)
         _put(latents, done, x, part)
         done[part.start : part.stop] = True
-    return decode(engine, plan, latents)
+    return decode(engine, plan, latents, given)
 
 
 def _put(latents: Tensor, done: Tensor, x: Tensor, part: Round) -> None:
@@ -144,8 +144,10 @@ def _round(
 
 
 @torch.inference_mode()
-def decode(engine: Engine, plan: Plan, latents: Tensor) -> Clip:
-    """Latents 1 T H W C to the plan's clip."""
+def decode(engine: Engine, plan: Plan, latents: Tensor, given: Tokens | None = None) -> Clip:
+    """Latents 1 T H W C to the plan's clip, with what is given of it."""
     video = engine.codec.decode(latents.to(engine.device), plan.height, plan.width)
-    frames = ((video[0, : plan.frames].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return Clip(np.ascontiguousarray(frames[slice(*(plan.crop or (None,)))].cpu().numpy()), plan.fps)
+    frames = ((video[0, : plan.frames].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    if given is not None:
+        restore(given, frames, engine.codec, engine.device)
+    return Clip(np.ascontiguousarray(frames[slice(*(plan.crop or (None,)))]), plan.fps)

@@ -54,7 +54,7 @@ class Request:
     inputs: tuple[Given, ...] = ()  # what is given: keyframes, or the clips to go on from
     mask: str = ""  # a picture or a video, white where it holds; "" for none
     keep: tuple[tuple[float, float], ...] = ()  # spans in seconds that a re-cut keeps; the rest is dreamt again
-    strength: float = 0.7  # 0.05..1: how far an edit or a morph may go from what is given
+    strength: float = 0.9  # 0.05..1: how far an edit or a morph may go from what is given
     captions: tuple[tuple[float, str], ...] = ()  # (seconds, what is to be seen from then on), after the prompt
     camera: str | tuple[Pose, ...] = ""  # "": as the words say; named moves, or keyed poses
     tracks: tuple[Track, ...] = ()  # where the first, second and third thing go

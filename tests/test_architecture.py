@@ -22,7 +22,8 @@ PACKAGE = REPO / "tenku"
 LAYERS = [
     "errors", "types", "config", "rng", "media", "inputs", "request", "data.ledger", "data.shards", "world", "data",
     "model", "sampling", "engines",
-    "sampling.window", "sampling.moves", "sampling.circle", "sampling.generate", "provenance", "film", "evaluation.sheet", "evaluation.sight", "evaluation.probe", "training",
+    "sampling.window", "sampling.moves", "sampling.circle", "sampling.generate",
+    "provenance", "film", "evaluation.sheet", "evaluation.sight", "evaluation.probe", "training",
     "evaluation", "serving", "cli", "__main__",
 ]
 ABOVE_THE_MODEL = {"errors", "types", "config", "rng", "media", "inputs", "request", "world"}  # need no network at all

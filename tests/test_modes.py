@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def soft(seed: int) -> np.ndarray:
     """A moving scene as large as the tests' clips."""
-    return modes.fitted(Clip(scene(seed, WIDTH * 2, HEIGHT * 2)[:LONG], 16.0), Size(WIDTH, HEIGHT)).frames
+    return modes.fitted(Clip(scene(LONG, WIDTH * 2, HEIGHT * 2, seed), 16.0), Size(WIDTH, HEIGHT)).frames
 
 
 def make(**fields: object) -> Result:
@@ -156,7 +156,7 @@ def test_inputs_that_cannot_be_are_said(fields, said, folder):
 
 
 def test_other_sizes_and_rates_are_fitted(tmp_path):
-    frames = modes.fitted(Clip(scene(3, 200, 100)[:9], 8.0), Size(200, 100)).frames
+    frames = modes.fitted(Clip(scene(9, 200, 100, 3), 8.0), Size(200, 100)).frames
     (tmp_path / "wide.mp4").write_bytes(media.write_lossless(frames, 8.0))
     made = modes.setting(Request.parse({"prompt": "x", "mode": "extend", "inputs": [str(tmp_path / "wide.mp4")],
                                         "seconds": 0.5, "size": "64x48"}))

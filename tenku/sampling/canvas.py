@@ -115,6 +115,7 @@ def leader(found: Tokens, window: list[int], canvas: Tensor) -> Callable[[Tensor
     return lead
 
 
+@torch.inference_mode()
 def restore(found: Tokens, frames: np.ndarray, codec: Codec, device: torch.device) -> None:
     """Puts the firm pixels of led tokens into decoded frames T H W 3 as the codec shows them by themselves, in place.
 

@@ -63,11 +63,6 @@ def closed(rows: np.ndarray) -> np.ndarray:
     return rows
 
 
-def stronger(rows: np.ndarray, by: float) -> np.ndarray:
-    """Samples M STATE that go `by` times as far from the first as they did."""
-    return rows[:1] + by * (rows - rows[:1])
-
-
 def on_samples(motion: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
     """Applies a change of plain samples M STATE to a motion 1 T CHANNELS."""
     scaled = motion[0, :, :SAMPLES].reshape(-1, STATE).double().numpy()

@@ -109,7 +109,7 @@ def dream(engine: Engine, plan: Plan, report: Report | None = None, given: Token
 
                 report(number * plan.steps + index, preview)
 
-        x = _round(engine, plan, part, number, latents, done, moves, given, show)
+        x = _round(moves, part, number, latents, done, given, show)
         _put(latents, done, x, part)
         done[part.start : part.stop] = True
     return decode(engine, plan, latents, given)
@@ -124,10 +124,11 @@ def _put(latents: Tensor, done: Tensor, x: Tensor, part: Round) -> None:
 
 
 def _round(
-    engine: Engine, plan: Plan, part: Round, number: int, latents: Tensor, done: Tensor, moves: Moves,
-    given: Tokens | None, show: Callable[[int, Tensor], None],
+    moves: Moves, part: Round, number: int, latents: Tensor, done: Tensor, given: Tokens | None,
+    show: Callable[[int, Tensor], None],
 ) -> Tensor:
     """Dreams a round's canvas tokens: 1 N C."""
+    engine, plan = moves.engine, moves.plan
     pictures, known = latents[:, part.known : part.end].clone(), done[part.known : part.end]
     steps = list(range(part.known, part.end))
     if part.known:  # a window that begins inside the clip begins with a still, as clips do

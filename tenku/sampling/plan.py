@@ -65,7 +65,8 @@ def rounds(steps: int, longest: int, known: Sequence[bool] = ()) -> tuple[Round,
     while not all(done):
         start = done.index(False)
         stop = next((s for s in range(start, steps) if done[s]), steps)  # the gap
-        before, after = min(OVERLAP, start), min(OVERLAP if start == 0 else 1, steps - stop)
+        run = next((s for s in range(stop, steps) if not done[s]), steps) - stop  # that is known after the gap
+        before, after = min(OVERLAP, start), min(OVERLAP if start == 0 else 1, run)
         if before > 1 and stop - start + before + after == longest + 1:
             before -= 1  # the far end is worth more than a second step of the near one
         if stop - start + before + after <= longest:

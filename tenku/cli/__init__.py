@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cl
     "blend": "make one clip of two, whatever they show",
     "loop": "lead a clip back to its beginning",
     "edit": "make a clip again: by prompt, by mask, on a larger canvas, between what is kept",
+    "film": "make a film of a storyboard",
     "verify": "say where a file came from: its marks and its signature",
     "world": "draw, render and check captioned physical worlds",
     "train": "train the codec, the video transformer or the probe",

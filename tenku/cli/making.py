@@ -138,7 +138,7 @@ def make(request: Request, arguments: argparse.Namespace) -> int:
 
     with _Progress(request, arguments.preview) as progress:
         results = generate(request, on_step=progress)
-        _write(results, targets)
+        _write(results, targets, [Path(given.source) for given in request.inputs])
     _report(request, results, targets, time.monotonic() - started, as_json=arguments.json)
     return 0
 
@@ -216,7 +216,7 @@ class _Progress:
         seal(frame, record, path, model=Model(engine.name, engine.weights_sha256))
 
 
-def _write(results: Sequence[Result], targets: Sequence[Path]) -> None:
+def _write(results: Sequence[Result], targets: Sequence[Path], made_of: Sequence[Path]) -> None:
     """Seals all clips beside their targets and moves them there together: a set is never left half made."""
     from tenku.provenance.seal import Model, seal
 
@@ -224,7 +224,7 @@ def _write(results: Sequence[Result], targets: Sequence[Path]) -> None:
     with tempfile.TemporaryDirectory(prefix=".tenku-", dir=folder) as draft:
         for result, target in zip(results, targets, strict=True):
             model = Model(result.model, result.weights_sha256)
-            seal(result.clip, result.record, Path(draft) / target.name, model=model)
+            seal(result.clip, result.record, Path(draft) / target.name, model=model, ingredients=made_of)
         for file in sorted(Path(draft).iterdir()):  # the clips, and the manifests of formats that hold none
             os.replace(file, folder / file.name)
 

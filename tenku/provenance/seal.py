@@ -11,7 +11,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,14 @@ def check_path(path: Path, frames: int) -> None:
     identity.load()
 
 
-def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model) -> Sealed:
+def seal(
+    clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model, ingredients: Sequence[Path] = ()
+) -> Sealed:
     """Marks, encodes, signs and writes a generated clip; the format follows the path's ending (`FORMATS`).
 
     record: JSON-able; the request, plan, seed and whatever else is needed to make the clip again. It goes
-    into the manifest as it is, so it names inputs by hash, never by path. Sealing the same clip again gives
+    into the manifest as it is, so it names inputs by hash, never by path. ingredients: the files that it was made of,
+    whose own manifests go into this one. Sealing the same clip again gives
     the same pictures; the signature differs. Raises UserError for a path that cannot hold the clip, ValueError
     for a record that is no JSON, OSError from the disk; whatever is raised, no file is left or changed.
     """
@@ -94,7 +97,8 @@ def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model) -> 
     found = invisible.detect(media.decode(io.BytesIO(data), kind, sample=16).frames, search=False)
     readable = found.payload == payload
     about = {"model": model.name, "weights_sha256": model.weights_sha256, "request": dict(record)}
-    data, beside = manifest.sign(data, kind, manifest.describe(name, about, str(payload) if readable else ""))
+    data, beside = manifest.sign(data, kind, manifest.describe(name, about, str(payload) if readable else ""),
+                                ingredients)
     sidecar = manifest.sidecar(path)
     if beside is not None:
         _write(sidecar, beside)  # first the manifest: the file must never lie there without one

@@ -5,7 +5,7 @@ Legend: N canvas tokens, K known tokens, T of both, C channels, F what a token i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,17 +48,19 @@ class Result:
 
 
 def generate(
-    request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None, **fields: Any
+    request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None,
+    clips: Mapping[str, Clip] | None = None, **fields: Any,
 ) -> list[Result]:
     """Makes the clips of a request: `generate("a red ball bouncing on a beach", seconds=2, seed=7)`.
 
+    clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`).
     Returns one Result per sample. Every sample is computed by itself, so it is the same alone or among others.
     Raises UserError for a request that cannot be.
     """
     if not isinstance(request, Request):
         request = Request.parse(fields if request is None else {"prompt": request, **fields})
     engine = load(request.model)
-    made = setting(request)
+    made = setting(request, clips)
     grid = engine.codec.grid(made.frames, request.size.height, request.size.width, request.fps)
     given = tokens(made.canvas, engine.codec) if made.canvas else None
     done = given.known.flatten(1).all(1).tolist() if given else []

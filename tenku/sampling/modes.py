@@ -35,10 +35,15 @@ class Setting:
 Take = Callable[[Given], Clip]  # an input at the request's size and rate
 
 
-def setting(request: Request) -> Setting:
-    """The setting of a request. Raises UserError for inputs that are missing, broken, or do not fit."""
+def setting(request: Request, clips: Mapping[str, Clip] | None = None) -> Setting:
+    """The setting of a request. Raises UserError for inputs that are missing, broken, or do not fit.
+
+    clips: inputs that are at hand already, by their "sha256:..."; others are read from their files.
+    """
 
     def take(given: Given) -> Clip:
+        if clips and given.source in clips:
+            return fitted(clips[given.source], request.size)
         return fitted(media.read_at(located(given.source), request.fps), request.size)
 
     made = _MODES[request.mode](request, take)
@@ -173,6 +178,12 @@ def fitted(clip: Clip, size: Size) -> Clip:
         picture = picture[0, :, top : top + size.height, left : left + size.width].round().clamp(0, 255)
         frames[i] = picture.permute(1, 2, 0).to(torch.uint8).numpy()
     return Clip(frames, clip.fps)
+
+
+def name_of(clip: Clip) -> str:
+    """What a request names a clip in memory by: the hash of its rate, size and pixels."""
+    about = f"{clip.fps} {clip.frames.shape}".encode()
+    return f"sha256:{hashlib.sha256(about + clip.frames.tobytes()).hexdigest()}"
 
 
 def hashed(request: Request) -> Request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from tenku.cli import making
 
@@ -10,6 +11,8 @@ from tenku.cli import making
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The prompt, what is known at which time, and the flags that all making shares."""
     parser.add_argument("prompt", metavar="PROMPT", help="what to show, in quotes")
+    parser.add_argument("--direct", choices=("grammar", "chat"),
+                        help="complete the prompt: in the model's own words, or by your chat endpoint (docs/modes.md)")
     parser.add_argument("--image", metavar="FILE", help="the first frame: a picture to animate")
     parser.add_argument("--keyframe", action="append", metavar="FILE@S",
                         help="a picture or a clip at second S; FILE@S:0.5 holds it half as firmly; repeat it for more")
@@ -28,4 +31,12 @@ def run(arguments: argparse.Namespace) -> int:
     if inputs and values["size"] is None:
         values["size"] = making.size_of(inputs[0])
     values |= {"inputs": inputs or None, "mode": "loop" if arguments.loop else None}
-    return making.make(Request.parse({"prompt": arguments.prompt, **values}), arguments)
+    request = Request.parse({"prompt": arguments.prompt, **values})
+    if arguments.direct:
+        from tenku.director import asked, direct
+
+        made = asked(request.prompt) if arguments.direct == "chat" else direct(request.prompt, request.seed)
+        if made.added:
+            print(f"note: the director added: {'; '.join(made.added)}", file=sys.stderr)
+        request = Request.parse({"prompt": made.prompt, **values})
+    return making.make(request, arguments)

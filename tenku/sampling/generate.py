@@ -6,7 +6,7 @@ Legend: N canvas tokens, K known tokens, T of both, C channels, F what a token i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tenku import __version__
+from tenku.director import spelt
 from tenku.engines.bundled import Engine, load
 from tenku.model.motion import features
 from tenku.model.patches import Grid, scale_of
@@ -59,6 +60,7 @@ def generate(
     """
     if not isinstance(request, Request):
         request = Request.parse(fields if request is None else {"prompt": request, **fields})
+    request = replace(request, prompt=spelt(request.prompt))
     engine = load(request.model)
     made = setting(request, clips)
     grid = engine.codec.grid(made.frames, request.size.height, request.size.width, request.fps)

@@ -25,7 +25,7 @@ SECONDS = 30.0  # that an endpoint may take
 MOST = 2000  # characters of its answer
 ORDER = (
     "You complete prompts for a small text-to-video model. Answer with one or two plain English sentences, and nothing "
-    "else. Keep all that the prompt says. Say size, colour, subject, what it does, place, light and camera, using only: "
+    "else. Keep all that the prompt says. Say size, colour, subject, what it does, place, light, camera, using only: "
     f"subjects {', '.join(grammar.SUBJECTS)}; colours {', '.join(grammar.COLOURS)}; places {', '.join(lex.PLACE)}; "
     f"lights {', '.join(lex.LIGHT)}; cameras {', '.join(lex.CAMERA)}."
 )

@@ -19,14 +19,14 @@ from torch import Tensor
 from tenku import rng
 from tenku.engines.bundled import Engine
 from tenku.model import flow
-from tenku.model.motion import PARTS, features
+from tenku.model.motion import PARTS
 from tenku.model.patches import Grid, scale_of
 from tenku.sampling.canvas import still
 from tenku.sampling.control import closed, on_samples
 from tenku.sampling.moves import Moves, stilled
 from tenku.sampling.plan import Plan, rounds
 from tenku.sampling.solvers import Velocity, euler
-from tenku.sampling.window import Window, velocity_of
+from tenku.sampling.window import Window, velocity_of, what_is_told
 from tenku.types import Clip
 
 TURN = 0.381966  # of the circle, that the cuts go on at every step: the golden angle, which comes nowhere near twice
@@ -38,7 +38,7 @@ def circle(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]
     """Samples a cyclic plan, whose frames are whole groups: the clip, one round of the circle."""
     groups = engine.codec.grid(plan.frames + 1, plan.height, plan.width, plan.fps).steps - 1
     whole = engine.codec.grid(plan.frames + 1, plan.height, plan.width, plan.fps)
-    motion = None if engine.motion is None else _motion(engine, plan, whole)
+    motion = _motion(engine, plan, whole)
     velocity = _velocity(engine, plan, whole, motion)
     shape = (1, groups, whole.rows, whole.columns, engine.codec.config.channels)
     noise = rng.normal(shape, plan.seed, "noise", 0)
@@ -67,7 +67,7 @@ def _motion(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
     return on_samples(moves.rows, ends_meet)
 
 
-def _velocity(engine: Engine, plan: Plan, whole: Grid, motion: Tensor | None) -> Velocity:
+def _velocity(engine: Engine, plan: Plan, whole: Grid, motion: Tensor) -> Velocity:
     """The velocity of the circle's groups, 1 S R Q C, from windows that are cut elsewhere at every call."""
     groups, size = whole.steps - 1, engine.longest - 1
     shape = (1, 1, whole.rows, whole.columns, engine.codec.config.channels)
@@ -80,9 +80,7 @@ def _velocity(engine: Engine, plan: Plan, whole: Grid, motion: Tensor | None) ->
         turn = [(first + i) % groups for i in range(count)]
         grid = Grid(1 + count, whole.rows, whole.columns, whole.seconds_per_step)
         before = (first - 1) % groups
-        told = None
-        if motion is not None:
-            told = features(stilled(motion[:, [1 + before, *(1 + g for g in turn)]]), grid)
+        told = what_is_told(engine, plan, stilled(motion[:, [1 + before, *(1 + g for g in turn)]]), grid)
         known = torch.zeros(grid.tokens, dtype=torch.bool)
         latents = torch.zeros(1, grid.tokens, shape[-1])
         seconds = (torch.tensor([before + 0.5, *(g + 0.5 for g in turn)]) * whole.seconds_per_step)

@@ -16,7 +16,6 @@ from torch import Tensor
 from tenku import __version__
 from tenku.director import spelt
 from tenku.engines.bundled import Engine, load
-from tenku.model.motion import features
 from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
 from tenku.sampling.canvas import Tokens, leader, restore, still, tokens
@@ -24,7 +23,7 @@ from tenku.sampling.circle import circle
 from tenku.sampling.modes import hashed, setting
 from tenku.sampling.moves import Moves
 from tenku.sampling.plan import Plan, Round, plan, rounds
-from tenku.sampling.window import Window, solve
+from tenku.sampling.window import Window, solve, what_is_told
 from tenku.types import Clip
 
 
@@ -139,7 +138,7 @@ def _round(
         pictures[:, 0], steps[0] = still(pictures[:, 0], engine.codec), -1
     whole = moves.whole
     grid = Grid(len(steps), whole.rows, whole.columns, whole.seconds_per_step)
-    told = None if engine.motion is None else features(moves.of(part, number, pictures, known), grid)
+    told = what_is_told(engine, plan, moves.of(part, number, pictures, known), grid)
     seconds = ((torch.arange(part.known, part.end) - 0.5).clamp(min=0) * whole.seconds_per_step)
     window = Window(grid, pictures.flatten(1, 3), known.flatten(), told,
                     seconds.repeat_interleave(grid.tokens_per_step))

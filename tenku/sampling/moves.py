@@ -14,11 +14,11 @@ from torch import Tensor
 from tenku import rng
 from tenku.engines.bundled import Engine
 from tenku.model import flow
-from tenku.model.motion import CHANNELS, features, motion_from, steps_of, timeline, told_of
+from tenku.model.motion import CHANNELS, motion_from, steps_of, timeline, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.sampling.control import SAMPLES, STATE, lead, on_samples, on_steps, times
 from tenku.sampling.plan import Plan, Round
-from tenku.sampling.window import Window, solve
+from tenku.sampling.window import Window, solve, what_is_told
 
 CANDIDATES = 6  # motions of which the likeliest is taken, where pictures are given whose motion nobody knows
 JUDGED_AT = (0.45, 0.7)  # noise levels at which it is judged
@@ -36,6 +36,8 @@ class Moves:
 
     def of(self, part: Round, number: int, pictures: Tensor, known: Tensor) -> Tensor:
         """The motion of a round's window, 1 T C, given its latents 1 T R Q C and which of its tokens are known."""
+        if self.engine.motion is None:
+            return self.rows[:, part.known : part.end]
         there = self.there[part.known : part.end]
         head = there.index(False) if False in there else len(there)
         continues = head > 0 and not any(there[head:])
@@ -57,7 +59,7 @@ class Moves:
     def _dreamt(self, part: Round, number: int, before: Tensor, candidate: int) -> Tensor:
         """One motion of the window that goes on from the rows `before` 1 K C."""
         plan, steps, head = self.plan, part.end - part.known, before.shape[1]
-        assert self.engine.motion is not None
+        assert self.engine.motion is not None, "without a network of motion none is dreamt"
         scale = told_of(self.whole.seconds_per_step, plan.width / plan.height)
         dreamer = self.engine.dreamer(self.engine.motion, scale)
         grid = Grid(steps, self.whole.rows, self.whole.columns, self.whole.seconds_per_step)
@@ -100,7 +102,8 @@ class Moves:
         at = known.flatten().nonzero()[:, 0]
         data = pictures.flatten(1, 3)[:, at]
         dreamer = self.engine.dreamer(self.engine.transformer, scale_of(grid))
-        told = features(rows, grid)[:, at].to(self.engine.device)
+        told = what_is_told(self.engine, self.plan, rows, grid)
+        told = None if told is None else told[:, at].to(self.engine.device)
         positions = grid.positions()[at].to(self.engine.device)
         velocity = dreamer.velocity(self.plan.prompt, data[:, :0].to(self.engine.device), positions, told)
         noise = rng.normal(tuple(data.shape), self.plan.seed, "judge")

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from tenku import rng
-from tenku.engines.bundled import Dreamer
+from tenku.engines.bundled import Dreamer, Engine
 from tenku.model import flow
+from tenku.model.motion import features
 from tenku.model.patches import Grid
 from tenku.sampling.guidance import guided, led, scheduled
 from tenku.sampling.plan import Plan
@@ -50,6 +51,11 @@ def shares(starts: Sequence[float], seconds: Tensor) -> Tensor:
     begun = torch.stack([((seconds - start) / FADE + 0.5).clamp(0, 1) for start in starts])
     begun[0] = 1.0
     return begun - torch.cat([begun[1:], torch.zeros_like(begun[:1])])
+
+
+def what_is_told(engine: Engine, plan: Plan, rows: Tensor, grid: Grid) -> Tensor | None:
+    """What each token of a window is told of its motion, 1 T C -> 1 N F; None for a model that is told nothing."""
+    return None if engine.motion is None else features(rows, grid)
 
 
 def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Velocity:

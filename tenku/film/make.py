@@ -25,6 +25,7 @@ from tenku.provenance.seal import Model, check_path, seal
 from tenku.request import Request
 from tenku.sampling.generate import Step, generate
 from tenku.sampling.modes import hashed, name_of
+from tenku.sound import kind_of
 from tenku.types import Clip
 
 SEEN = 17  # frames at the ends of shots that a dreamt transition, or a shot that continues, goes on from
@@ -75,6 +76,8 @@ def make(board: Storyboard, path: Path, on_step: OnStep | None = None) -> Film:
     if len(formats) > 1:
         raise UserError("the shots differ in size, fps or model", "say them once, at the top of the storyboard")
     check_path(path, 2)
+    if board.sound is not None:
+        kind_of(board.sound)
     engine = load(shots[0].request.model)
     studio = _Studio(engine, path.with_name(f"{path.stem}.shots"), on_step)
     pieces: list[Piece] = []
@@ -108,7 +111,7 @@ def make(board: Storyboard, path: Path, on_step: OnStep | None = None) -> Film:
     record = {"film": board.title, "shots": [hashed(shot.request).to_json() for shot in shots],
               "cuts": [[cut.name, cut.first, cut.frames, cut.overlap] for cut in cuts]}
     files = list(dict.fromkeys(piece.file for piece in pieces))
-    seal(whole, record, path, model=studio.model, ingredients=files)
+    seal(whole, record, path, model=studio.model, ingredients=files, sound=board.sound)
     fresh = sum(piece.fresh for piece in pieces)
     return Film(path, tuple(cuts), len(whole.frames), fps, fresh, len(pieces) - fresh)
 

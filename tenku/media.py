@@ -8,6 +8,7 @@ ask for (playlists, other files, sockets) when it may choose for itself.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -216,6 +217,25 @@ def read_clip(path: Path, sample: int | None = None) -> Clip:
         return decode(file, kind, sample)
 
 
+def read_at(path: Path, fps: float) -> Clip:
+    """The frames of a video or image that somebody else made, shown at a rate of `fps`.
+
+    Every frame stays until the next one's time, so variable rates come out right. Pictures are upright as their maker
+    marked them; what is transparent lies on white; sound is left out. An image is one frame. Raises UserError like
+    `read_clip`.
+    """
+    kind = kind_of(path)
+    with path.open("rb") as file:
+        if kind in ("png", "jpeg", "webp"):
+            clip = _decode_image(file, kind)
+            count = max(1, round(len(clip.frames) * fps / clip.fps))
+            _check_length(count, count * clip.frames[0].size)
+            if len(clip.frames) == 1:
+                return Clip(clip.frames, fps)
+            return Clip(clip.frames[(np.arange(count) * clip.fps / fps).astype(int).clip(0, len(clip.frames) - 1)], fps)
+        return Clip(_decode(file, kind, fps=fps).frames, fps)
+
+
 def decode(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
     """`read_clip` for an open file of a kind that `sniff` named."""
     if kind in ("png", "jpeg", "webp"):
@@ -237,7 +257,7 @@ def _decode_image(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
                 if count > MAX_FRAMES or count * image.width * image.height * 3 > MAX_DECODED_BYTES:
                     raise UserError(f"the animation has {count} frames", "cut it into parts")
                 step = 1 if sample is None else 1 << max(0, (count // sample).bit_length() - 1)
-                frames = [np.asarray(frame.convert("RGB"))
+                frames = [np.asarray(_opaque(frame))
                           for i, frame in enumerate(ImageSequence.Iterator(image)) if i % step == 0]
                 fps = 1000 / max(1, image.info.get("duration", 1000) if count > 1 else 1000)
                 return Clip(np.stack(frames), fps / step)
@@ -247,6 +267,17 @@ def _decode_image(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
         raise UserError("pictures of that many pixels are too large", "at most 4096x4096") from None
     except Exception:  # Pillow's parsers raise what they meet in hostile bytes: struct.error, IndexError, ...
         raise UserError("the picture is broken", "try to open it in a viewer") from None
+
+
+def _opaque(image: Any) -> Any:
+    """A picture upright as its maker marked it, with what is transparent on white."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def _check_size(width: int, height: int) -> None:
@@ -261,7 +292,7 @@ def _check_length(frames: float, pixels: float) -> None:
         raise UserError("the video is too long for its size", "cut it into parts")
 
 
-def _decode(file: BinaryIO, demuxer: str, sample: int | None = None) -> Clip:
+def _decode(file: BinaryIO, demuxer: str, sample: int | None = None, fps: float | None = None) -> Clip:
     import av
 
     try:
@@ -278,7 +309,7 @@ def _decode(file: BinaryIO, demuxer: str, sample: int | None = None) -> Clip:
             seconds = float(video.duration * video.time_base) if video.duration and video.time_base else 0.0
             count = max(video.frames, seconds * rate)
             _check_length(count, count * video.codec_context.width * video.codec_context.height)
-            frames, step = _kept(source, sample)
+            frames, step = _kept(source, sample) if fps is None else (_timed(source, rate, fps), 1)
     except UserError:
         raise
     except (av.error.FFmpegError, EOFError, ValueError, OverflowError, MemoryError):
@@ -312,6 +343,28 @@ def _kept(source: Any, sample: int | None) -> tuple[list[Frames], int]:
             kept, step = kept[::2], step * 2
         if len(kept) * picture.size > MAX_DECODED_BYTES:
             raise UserError(f"the video decodes to more than {MAX_DECODED_BYTES >> 30} GiB", "cut it into parts")
+
+
+def _timed(source: Any, rate: float, fps: float) -> list[Frames]:
+    """The frames that are seen at 0, 1 / fps, 2 / fps ...; the last stays for one frame of the usual rate."""
+    shown: list[Frames] = []
+    start = last = None
+    count, pixels, end = 0, 0, 0.0
+    for frame in source.decode(video=0):
+        count, pixels = count + 1, pixels + frame.width * frame.height
+        now = frame.time if frame.time is not None else count / rate
+        start = now if start is None else start
+        end = max(end, now - start)
+        _check_length(max(count, end * fps), max(pixels, end * fps * frame.width * frame.height))
+        if last is not None:
+            shown += [last] * (math.ceil(end * fps - 1e-3) - len(shown))
+        turned = np.rot90(_rgb(frame, None), round(frame.rotation / 90))
+        last = turned if last is None or turned.shape == last.shape else _rgb(frame, last.shape)
+        if len(shown) * last.size > MAX_DECODED_BYTES:
+            raise UserError(f"the video decodes to more than {MAX_DECODED_BYTES >> 30} GiB", "cut it into parts")
+    if last is not None:
+        shown += [last] * max(1 if not shown else 0, math.ceil((end + 1 / rate) * fps - 1e-3) - len(shown))
+    return shown
 
 
 def _rgb(frame: Any, shape: tuple[int, ...] | None) -> Frames:

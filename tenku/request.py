@@ -5,16 +5,18 @@ A Request that exists is valid: every field is read by the table below, whoever 
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any
 
 from tenku.config import CodecConfig
 from tenku.errors import UserError
+from tenku.inputs import MAX_INPUTS, Given, Pose, Track, camera, table
 from tenku.types import Size
 
 GROUP = CodecConfig.stride[0]  # frames: a video is one frame and whole groups of so many
@@ -23,6 +25,14 @@ MAX_SEED = 2**63 - 1
 SAID = 60  # characters of a wrong value that an error repeats
 LIKE = 'say what to show, such as "a red ball bouncing on a beach"'
 DEFAULT_SIZE = Size(128, 80)
+# mode -> how many inputs it takes, and the ways in which it goes; the first way is meant where none is said
+MODES: dict[str, tuple[range, tuple[str, ...]]] = {
+    "generate": (range(MAX_INPUTS + 1), ("",)),  # from words, and keyframes
+    "extend": (range(1, 2), ("forwards", "backwards")),
+    "blend": (range(2, 3), ("transition", "morph")),
+    "loop": (range(2), ("",)),
+    "edit": (range(1, 2), ("", "inside", "outside", "around")),  # all of it; a mask's inside or outside; the margin
+}
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,22 @@ class Request:
     guidance: float = 4.0  # 0..20: how hard the prompt pulls; 1 means no guidance
     samples: int = 1  # 1..16 takes, made together
     model: str = "nano"  # the bundled weights, or a folder that `tenku train` wrote
+    mode: str = "generate"  # of MODES
+    way: str = ""  # of the mode's ways
+    inputs: tuple[Given, ...] = ()  # what is given: keyframes, or the clips to go on from
+    mask: str = ""  # a picture or a video, white where it holds; "" for none
+    keep: tuple[tuple[float, float], ...] = ()  # spans in seconds that a re-cut keeps; the rest is dreamt again
+    strength: float = 0.9  # 0.05..1: how far an edit or a morph may go from what is given
+    captions: tuple[tuple[float, str], ...] = ()  # (seconds, what is to be seen from then on), after the prompt
+    camera: str | tuple[Pose, ...] = ""  # "": as the words say; named moves, or keyed poses
+    tracks: tuple[Track, ...] = ()  # where the first, second and third thing go
+    motion: float = 1.0  # 0..3: how strongly everything moves; 0 stands still
+    moves: tuple[str, int] | tuple[()] = ()  # prompt and seed of the clip that it moves like; (): its own
 
     def __post_init__(self) -> None:
         for name, read in _READERS.items():
             object.__setattr__(self, name, read(name, getattr(self, name)))
+        self._check_mode()
         if self.seed + self.samples - 1 > MAX_SEED:
             raise UserError(f"seed cannot be {self.seed} for {self.samples} samples", "give a smaller seed")
         pixels = self.size.width * self.size.height * self.frames * self.samples
@@ -51,6 +73,22 @@ class Request:
                 f"{self.samples} x {self.frames} frames of {self.size} are {pixels / 1e6:.0f} million pixels",
                 f"at most {MAX_PIXELS / 1e6:.0f} million: fewer seconds, samples or pixels",
             )
+
+    def _check_mode(self) -> None:
+        count, ways = MODES[self.mode]
+        if not self.way:
+            object.__setattr__(self, "way", ways[0])
+        if self.way not in ways:
+            raise UserError(f"way cannot be {_say(self.way)} for {self.mode}", f"one of {', '.join(filter(None, ways))}"
+                            if any(ways) else f"{self.mode} has no ways")
+        if len(self.inputs) not in count:
+            raise UserError(f"inputs cannot be {len(self.inputs)} for {self.mode}",
+                            f"give {count.start}" if len(count) == 1 else f"from {count.start} to {count.stop - 1}")
+        if (self.way in ("inside", "outside")) != bool(self.mask):
+            raise UserError(f"mask cannot be {_say(self.mask)} for {self.mode} {self.way}".rstrip(),
+                            "a mask goes with the ways inside and outside of edit")
+        if self.keep and self.mode != "edit":
+            raise UserError(f"keep cannot be given for {self.mode}", "spans to keep go with edit")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Request:
@@ -63,9 +101,9 @@ class Request:
             raise UserError("the prompt is missing", LIKE)
         return cls(**given)
 
-    def to_json(self) -> dict[str, str | int | float]:
+    def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values; `from_json` reads them back to an equal Request."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
         return values | {"size": str(self.size)}
 
     @classmethod
@@ -83,6 +121,13 @@ class Request:
     def each(self) -> list[Request]:
         """One request per sample: sample i is what seed + i gives alone, so any take can be made again."""
         return [replace(self, seed=self.seed + i, samples=1) for i in range(self.samples)]
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, inputs and tracks as their own JSON."""
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.to_json() if isinstance(value, Given | Track) else value
 
 
 def _say(value: object) -> str:
@@ -167,6 +212,86 @@ def _size(name: str, value: Any) -> Size:
     return value
 
 
+def _choice(options: Sequence[str]) -> Callable[[str, Any], str]:
+    def read(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in options:
+            raise UserError(f"{name} cannot be {_say(value)}", f"one of {', '.join(filter(None, options))}")
+        return value
+
+    return read
+
+
+def _path(name: str, value: Any) -> str:
+    text = str(value) if isinstance(value, str | PurePath) else "\0"
+    if len(text) > 4096 or "\0" in text:
+        raise UserError(f"{name} cannot be {_say(value)}", "give the path of a picture or a video")
+    return text
+
+
+def _list(read: Callable[[Any], Any], most: int) -> Callable[[str, Any], tuple[Any, ...]]:
+    def read_all(name: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list | tuple) or len(value) > most:
+            raise UserError(f"{name} cannot be {_say(value)}", f"a list of at most {most}")
+        return tuple(_named(read)(name, item) for item in value)
+
+    return read_all
+
+
+def _given(value: Any) -> Given:
+    if isinstance(value, Mapping):
+        if set(value) - {"source", "at", "strength"} or "source" not in value:
+            raise UserError("an input has other fields", "source, at and strength")
+        return Given(**value)
+    if isinstance(value, str | PurePath):
+        return Given.parse(str(value))
+    if not isinstance(value, Given):
+        raise UserError(f"an input cannot be {_say(value)}", "the path of a video or an image")
+    return value
+
+
+def _track(value: Any) -> Track:
+    if isinstance(value, Track):
+        return value
+    return Track.parse(value) if isinstance(value, str) else Track(value)
+
+
+def _spans(value: Any) -> tuple[tuple[float, float], ...]:
+    if isinstance(value, list | tuple) and not value:
+        return ()
+    found: tuple[tuple[float, float], ...] = table(value, (2,), "the spans", tuple)
+    if any(b <= a or a < 0 for a, b in found) or any(n[0] < m[1] for m, n in itertools.pairwise(found)):
+        raise UserError(f"they are {_say(value)}", "spans that end after they begin, one after another")
+    return found
+
+
+def _captions(name: str, value: Any) -> tuple[tuple[float, str], ...]:
+    if not isinstance(value, list | tuple) or len(value) > 32 or any(
+            not isinstance(row, list | tuple) or len(row) != 2 for row in value):
+        raise UserError(f"{name} cannot be {_say(value)}", "at most 32 pairs of seconds and text")
+    found = tuple((_number(0, 60)(name, at), _text(2000, 1)(name, said)) for at, said in value)
+    if any(b[0] <= a[0] for a, b in itertools.pairwise(found)):
+        raise UserError(f"{name} cannot be {_say(value)}", "their times grow")
+    return found
+
+
+def _moves(name: str, value: Any) -> tuple[str, int] | tuple[()]:
+    if isinstance(value, list | tuple) and not value:
+        return ()
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise UserError(f"{name} cannot be {_say(value)}", "a prompt and a seed")
+    return _text(2000, 1)(name, value[0]), _whole(0, MAX_SEED)(name, value[1])
+
+
+def _named(read: Callable[[Any], Any]) -> Callable[[str, Any], Any]:
+    def read_named(name: str, value: Any) -> Any:
+        try:
+            return read(value)
+        except UserError as error:
+            raise UserError(f"{name} cannot be so: {error}", error.hint) from None
+
+    return read_named
+
+
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "prompt": _text(2000, 1),
     "negative_prompt": _text(2000, 0),
@@ -178,4 +303,15 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "guidance": _number(0, 20),
     "samples": _whole(1, 16),
     "model": _model,
+    "mode": _choice(tuple(MODES)),
+    "way": _choice(tuple(dict.fromkeys(way for _, ways in MODES.values() for way in ways))),
+    "inputs": _list(_given, MAX_INPUTS),
+    "mask": _path,
+    "keep": _named(_spans),
+    "strength": _number(0.05, 1),
+    "captions": _captions,
+    "camera": _named(camera),
+    "tracks": _list(_track, 3),
+    "motion": _number(0, 3),
+    "moves": _moves,
 }

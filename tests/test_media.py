@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -223,3 +224,51 @@ def test_media_imports_no_codec_until_it_is_used():
     program = "import sys, tenku.media; print({'av', 'PIL'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+# -- what others made ----------------------------------------------------------------------------------------
+
+
+def test_a_clip_of_another_rate_is_seen_at_ours(tmp_path):
+    frames = np.repeat(np.arange(10, dtype=np.uint8)[:, None, None, None] * 20, 32, 1)
+    frames = np.repeat(np.repeat(frames, 48, 2), 3, 3)
+    (tmp_path / "a.mp4").write_bytes(media.write_lossless(frames, 8.0))
+    clip = media.read_at(tmp_path / "a.mp4", 16.0)
+    assert clip.fps == 16
+    assert clip.frames[:, 0, 0, 0].tolist() == [v for v in range(0, 200, 20) for _ in range(2)]
+    half = media.read_at(tmp_path / "a.mp4", 4.0).frames[:, 0, 0, 0].tolist()
+    assert half == [0, 40, 80, 120, 160]
+
+
+def test_a_variable_rate_keeps_its_times(tmp_path):
+    import av
+
+    with av.open(str(tmp_path / "vfr.mkv"), "w", format="matroska") as out:
+        stream = out.add_stream("libx264rgb", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "rgb24"
+        stream.options = {"crf": "0"}
+        stream.codec_context.time_base = Fraction(1, 10)
+        for pts, level in ((0, 10), (1, 60), (6, 110), (7, 160)):  # the second stays for half a second
+            frame = av.VideoFrame.from_ndarray(np.full((32, 48, 3), level, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = pts, Fraction(1, 10)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    shown = media.read_at(tmp_path / "vfr.mkv", 10.0).frames[:, 0, 0, 0].tolist()
+    assert shown[:8] == [10, 60, 60, 60, 60, 60, 110, 160]
+
+
+def test_what_is_transparent_lies_on_white_and_pictures_stand_upright(tmp_path):
+    from PIL import Image
+
+    pixels = np.zeros((8, 12, 4), np.uint8)
+    pixels[:, :6] = (255, 0, 0, 255)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    picture = media.read_at(tmp_path / "a.png", 16.0).frames
+    assert picture.shape == (1, 8, 12, 3)
+    assert picture[0, 0, 0].tolist() == [255, 0, 0]
+    assert picture[0, 0, 11].tolist() == [255, 255, 255]
+    turned = Image.new("RGB", (12, 8))
+    exif = turned.getexif()
+    exif[0x0112] = 6  # turn by a quarter
+    turned.save(tmp_path / "b.jpg", exif=exif)
+    assert media.read_at(tmp_path / "b.jpg", 16.0).frames.shape == (1, 12, 8, 3)

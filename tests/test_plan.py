@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenku.request import Request
-from tenku.sampling.plan import Plan, plan, rounds
+from tenku.sampling.plan import Plan, Round, plan, rounds
 
 
 @given(steps=st.integers(1, 300), longest=st.integers(2, 20))
@@ -20,6 +20,26 @@ def test_rounds_dream_every_step_once_and_see_the_past(steps: int, longest: int)
         assert r.stop - r.known <= longest
         assert r.known <= r.start < r.stop
         assert (r.known < r.start) == (i > 0)
+
+
+@given(known=st.lists(st.booleans(), min_size=1, max_size=40), longest=st.integers(4, 9))
+def test_rounds_fill_every_gap_once_and_see_only_what_is_there(known: list[bool], longest: int) -> None:
+    done = list(known)
+    for r in rounds(len(known), longest, known):
+        assert 0 <= r.known <= r.start < r.stop <= r.end <= len(known)
+        assert r.end - r.known <= longest
+        assert not any(done[r.start : r.stop])
+        assert all(done[r.stop : r.end])
+        assert all(done[r.known + 1 : r.start])  # the first one seen may be a still that is dreamt and left out
+        done[r.start : r.stop] = [True] * (r.stop - r.start)
+    assert all(done)
+
+
+def test_a_gap_that_fits_is_dreamt_with_both_ends_in_view() -> None:
+    known = [True] * 5 + [False] * 2 + [True] * 5
+    assert rounds(12, 5, known) == (Round(3, 5, 7, 8),)
+    assert rounds(13, 5, [True] * 5 + [False] * 3 + [True] * 5) == (Round(4, 5, 8, 9),)
+    assert rounds(9, 5, [False] * 4 + [True] * 5) == (Round(1, 2, 4, 6), Round(0, 0, 2, 4))
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, 1), (2, 1), (8, 5)])

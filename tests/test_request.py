@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tenku.config import CodecConfig
 from tenku.errors import UserError
+from tenku.inputs import Given
 from tenku.request import MAX_SEED, Request
 from tenku.types import Size
 
@@ -80,6 +81,18 @@ WRONG = {
     "samples": [0, 17],
     "seed": [-1, 2**63, 10**5000, "9" * 5000, "1e3", ""],
     "model": ["", "a\x00", 3, "m" * 2000],
+    "mode": ["", "dream", 3],
+    "way": ["sideways", 1, "forwards"],  # of another mode
+    "inputs": ["a.png", [""], [3], [{"source": "a", "att": 1}], [{"at": 1}], ["a"] * 17, [{"source": "a", "at": 61}],
+               [{"source": "a", "strength": 0}]],
+    "mask": ["m.png", 3, "a\0"],  # a mask without an edit
+    "keep": [[[0, 1]], [[1, 0]], [[0, 2], [1, 3]], "0-1", [[0]], [[0, "x"]]],
+    "strength": [0, 1.1, "much"],
+    "captions": ["a dog", [[0]], [[1, "a"], [0, "b"]], [[0, ""]], [[61, "a"]]],
+    "camera": ["fly", "pan left x", [[0, 1]], [], [[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]], 3, "pan left 999"],
+    "tracks": ["0,0", [[]], ["a,b"], ["0:0,0 1,1"], ["5,5"], [[[0, 0, 0, 0, 0]]], ["0.5,0.5"] * 4],
+    "motion": [-1, 3.5, "fast"],
+    "moves": ["a", ["a"], ["", 1], ["a", -1], ["a", 1, 2]],
 }
 
 
@@ -121,6 +134,29 @@ def test_a_request_cannot_be_made_wrong_behind_the_parsers_back():
         dataclasses.replace(Request("x"), seconds=-1)
     with pytest.raises(dataclasses.FrozenInstanceError):
         Request("x").steps = 3  # type: ignore[misc]
+
+
+def test_modes_take_their_inputs_and_ways():
+    assert Request("x", mode="extend", inputs=("a.mp4",)).way == "forwards"
+    assert Request("x", inputs=("a.png", "b.mp4@1.5:0.8")).inputs[1] == Given("b.mp4", 1.5, 0.8)
+    for wrong in ({"mode": "extend"}, {"mode": "blend", "inputs": ["a"]}, {"mode": "loop", "inputs": ["a", "b"]},
+                  {"mode": "edit", "inputs": ["a"], "way": "inside"}, {"mode": "loop", "way": "forwards"}):
+        with pytest.raises(UserError) as caught:
+            Request.parse({"prompt": "x", **wrong})
+        assert caught.value.hint
+
+
+def test_a_request_of_every_field_comes_back_from_json():
+    request = Request(
+        "x", mode="edit", way="inside", inputs=("a.mp4",), mask="m.png", keep=((0, 0.5), (1, 2)), strength=0.5,
+        captions=((0.5, "a dog"), (1, "a cat")), camera=((0, 0, 0, 0, 0, 0), (1, 0.5, 0, 1, 20, 0)),
+        tracks=("0.2,0.5 0.8,0.5", "0:0.1,0.1,0.3,0.4 1.5:0.5,0.5"), motion=0.5,
+        moves=("a car", 3))
+    again = Request.from_json(json.loads(json.dumps(request.to_json())))
+    assert again == request
+    assert request.tracks[0].points == ((0, 0.2, 0.5, 0), (-1, 0.8, 0.5, 0))
+    assert request.tracks[1].points[0] == (0, 0.2, 0.25, pytest.approx(0.3))
+    assert Request("x", camera="Pan left 20 and dolly in").camera == "pan left 20, dolly in 1.5"
 
 
 def test_each_sample_is_a_request_of_its_own():

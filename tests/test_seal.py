@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import c2pa
 import numpy as np
 import pytest
 from scenes import scene, texture
@@ -186,3 +187,19 @@ def test_importing_the_seal_is_light():
                "print(json.dumps(sorted({'torch', 'av', 'PIL', 'c2pa', 'cryptography'} & set(sys.modules))))")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []
+
+
+def test_what_a_clip_was_made_of_is_in_its_manifest(tmp_path):
+    for name in ("a.mp4", "b.png", "c.webm"):
+        seal(Clip(scene(1 if name == "b.png" else 9, 64, 48), 16.0), {"name": name}, tmp_path / name, model=MODEL)
+    parts = [tmp_path / name for name in ("a.mp4", "b.png", "c.webm")]
+    whole = seal(Clip(scene(9, 64, 48), 16.0), {"name": "whole"}, tmp_path / "whole.mp4", model=MODEL,
+                 ingredients=parts).path
+    assert manifest.read(whole).signature is manifest.Signature.TRUSTED
+    with whole.open("rb") as file, c2pa.Reader("video/mp4", file) as reader:
+        store = json.loads(reader.json())
+    held = store["manifests"][store["active_manifest"]]["ingredients"]
+    assert [i["title"] for i in held] == ["ingredient 1", "ingredient 2", "ingredient 3"]
+    assert {i["relationship"] for i in held} == {"componentOf"}
+    assert ["active_manifest" in i for i in held] == [True, True, False]  # C2PA cannot look beside a WebM
+    assert str(tmp_path) not in json.dumps(store)

@@ -14,6 +14,11 @@ from tenku.errors import UserError
 
 VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cli/<verb>.py
     "generate": "make a signed video or image from a prompt",
+    "extend": "make a clip longer, forwards or backwards",
+    "blend": "make one clip of two, whatever they show",
+    "loop": "lead a clip back to its beginning",
+    "edit": "make a clip again: by prompt, by mask, on a larger canvas, between what is kept",
+    "film": "make a film of a storyboard",
     "verify": "say where a file came from: its marks and its signature",
     "world": "draw, render and check captioned physical worlds",
     "train": "train the codec, the video transformer or the probe",

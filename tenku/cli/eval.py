@@ -14,6 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb; defaults are those of the benchmark and the Request."""
     from tenku.request import Request
 
+    parser.add_argument("what", nargs="?", choices=("prompts", "modes"), default="prompts",
+                        help="prompts: what clips show; modes: seams, camera paths, tracks, edits (default: prompts)")
     parser.add_argument("--model", default="nano", metavar="NAME",
                         help="the bundled model, or a folder that `tenku train` wrote (default: nano)")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="takes of each prompt (default: 2)")
@@ -26,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--probe", type=Path, metavar="FILE", help="another probe than the bundled one")
     parser.add_argument("--codec-clips", type=int, default=64, metavar="N",
                         help="unseen clips that the codec is measured on; 0 leaves it out (default: 64)")
+    parser.add_argument("--clips", type=int, default=12, metavar="N",
+                        help="of modes: clips of each kind, at least 2 (default: 12)")
     parser.add_argument("--out", type=Path, default=Path("runs/out/eval"), metavar="DIR",
                         help="folder for report.json, index.html and the clips; the same command again continues"
                              " (default: runs/out/eval)")
@@ -36,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measures, writes the report, prints the table."""
+    if arguments.what == "modes":
+        return _modes(arguments)
     from tenku.evaluation.benchmark import Settings, evaluate, keep_floor
     from tenku.evaluation.page import write_page
     from tenku.evaluation.probe import BUNDLED
@@ -55,6 +61,15 @@ def run(arguments: argparse.Namespace) -> int:
     write_page(report, arguments.out / "index.html")
     print(json.dumps(report.to_json(), indent=1) if arguments.json else table(report))
     print(f"report: {arguments.out / 'index.html'}", file=sys.stderr)
+    return 0
+
+
+def _modes(arguments: argparse.Namespace) -> int:
+    from tenku.evaluation.modes import Settings, evaluate, table
+
+    settings = Settings(arguments.out, arguments.model, arguments.clips, arguments.steps)
+    report = evaluate(settings, _say)
+    print(json.dumps(report, indent=1) if arguments.json else table(report))
     return 0
 
 

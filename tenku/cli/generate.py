@@ -1,189 +1,42 @@
-"""`tenku generate`: a prompt becomes a sealed file. What can be wrong is checked before torch is loaded."""
+"""`tenku generate`: a prompt becomes a sealed file, with pictures at any times if they are given."""
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
-import os
 import sys
-import tempfile
-import time
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from tenku.errors import UserError
-
-if TYPE_CHECKING:
-    from tenku.request import Request
-    from tenku.sampling.generate import Result, Step
-
-PREVIEWS = 8  # pictures over the whole work
-
-# flag -> (field of the Request, what it stands for, what it does); the Request holds the defaults
-FLAGS: dict[str, tuple[str, str, str]] = {
-    "--negative": ("negative_prompt", "TEXT", "what to steer away from"),
-    "--size": ("size", "WxH", "width x height in pixels, 32 to 1024 a side"),
-    "--seconds": ("seconds", "S", "how long, up to 60; 0 makes an image"),
-    "--fps": ("fps", "N", "frames per second, 1 to 60"),
-    "--seed": ("seed", "N", "another number is another take; sample i has seed N + i"),
-    "--steps": ("steps", "N", "denoising steps, 1 to 200: more is slower and cleaner"),
-    "--guidance": ("guidance", "G", "how hard the prompt pulls, 0 to 20; 1 is no guidance"),
-    "--samples": ("samples", "N", "takes made together, up to 16; they are numbered: out-1.mp4, out-2.mp4"),
-    "--model": ("model", "NAME", "the bundled model, or a folder that `tenku train` wrote"),
-}
+from tenku.cli import making
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the verb; numbers stay text here, because the Request reads them."""
-    from dataclasses import fields
-
-    from tenku.request import Request
-
-    defaults = {field.name: field.default for field in fields(Request)}
+    """The prompt, what is known at which time, and the flags that all making shares."""
     parser.add_argument("prompt", metavar="PROMPT", help="what to show, in quotes")
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE",
-        help="where to: .mp4, .webm, .webp, .gif or .png (an image); replaced if it exists"
-        " (default: tenku.mp4, or the first of tenku-2.mp4, tenku-3.mp4 ... that is free)",
-    )
-    for flag, (field, metavar, does) in FLAGS.items():
-        default = defaults[field]
-        said = f"{default:g}" if isinstance(default, float) else "none" if default == "" else str(default)
-        parser.add_argument(flag, dest=field, metavar=metavar, help=f"{does} (default: {said})")
-    parser.add_argument("--preview", type=Path, metavar="FILE", help="a .png to watch while the work goes on")
-    parser.add_argument("--json", action="store_true", help="say what was made as JSON on stdout")
+    parser.add_argument("--direct", choices=("grammar", "chat"),
+                        help="complete the prompt: in the model's own words, or by your chat endpoint (docs/modes.md)")
+    parser.add_argument("--image", metavar="FILE", help="the first frame: a picture to animate")
+    parser.add_argument("--keyframe", action="append", metavar="FILE@S",
+                        help="a picture or a clip at second S; FILE@S:0.5 holds it half as firmly; repeat it for more")
+    parser.add_argument("--loop", action="store_true", help="make a clip that repeats without a seam")
+    making.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Checks, makes, seals and says so. An interrupted run leaves no file."""
-    started = time.monotonic()
-    request = _request(arguments)
-    targets = _targets(arguments.output, request)
-    _check(request, targets, arguments.preview)
-
-    from tenku.sampling.generate import generate
-
-    with _Progress(request, arguments.preview) as progress:
-        results = generate(request, on_step=progress)
-        _write(results, targets)
-    _report(request, results, targets, time.monotonic() - started, as_json=arguments.json)
-    return 0
-
-
-def _request(arguments: argparse.Namespace) -> Request:
+    """Reads the request and makes it."""
     from tenku.request import Request
 
-    values: dict[str, Any] = {field: getattr(arguments, field) for field, _, _ in FLAGS.values()}
+    values = making.given(arguments)
     if values["seconds"] is None and arguments.output and arguments.output.suffix.lower() == ".png":
         values["seconds"] = 0
-    return Request.parse({"prompt": arguments.prompt, **values})
+    inputs = [*([arguments.image] if arguments.image else []), *(arguments.keyframe or [])]
+    if inputs and values["size"] is None:
+        values["size"] = making.size_of(inputs[0])
+    values |= {"inputs": inputs or None, "mode": "loop" if arguments.loop else None}
+    request = Request.parse({"prompt": arguments.prompt, **values})
+    if arguments.direct:
+        from tenku.director import asked, direct
 
-
-def _targets(output: Path | None, request: Request) -> list[Path]:
-    """The files to write, one per sample: the name itself, or numbered names."""
-
-    def numbered(path: Path) -> list[Path]:
-        if request.samples == 1:
-            return [path]
-        return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(request.samples)]
-
-    if output is not None:
-        if not output.name:
-            raise UserError(f"cannot write {output}", "give the name of a file")
-        return numbered(output)
-    ending = ".png" if request.frames == 1 else ".mp4"
-    names = itertools.chain(["tenku"], (f"tenku-{n}" for n in itertools.count(2)))
-    candidates = (numbered(Path(name + ending)) for name in names)
-    return next(paths for paths in candidates if not any(path.exists() for path in paths))
-
-
-def _check(request: Request, targets: Sequence[Path], preview: Path | None) -> None:
-    from tenku.provenance.seal import check_path
-
-    for path in targets:
-        check_path(path, request.frames)
-    if preview is not None:
-        check_path(preview, 1)
-        if preview.suffix.lower() != ".png" or preview.resolve() in [path.resolve() for path in targets]:
-            raise UserError(f"the preview cannot be {preview}", "a .png of its own name")
-    for folder in {path.parent for path in (*targets, *([preview] if preview else []))}:
-        try:
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise UserError(f"cannot write in {folder}: {error.strerror}", "choose another folder") from None
-
-
-class _Progress:
-    """A bar with an ETA on a terminal, silence elsewhere, and the preview if one was asked for."""
-
-    def __init__(self, request: Request, preview: Path | None) -> None:
-        from tqdm import tqdm
-
-        self.request, self.preview = request, preview
-        self.bar = tqdm(total=request.steps, desc="loading", unit="step", disable=None, leave=False)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.bar.close()
-        if kind is not None and self.preview is not None:
-            self.preview.unlink(missing_ok=True)
-
-    def __call__(self, step: Step) -> None:
-        self.bar.set_description("dreaming", refresh=False)
-        self.bar.total = step.total
-        self.bar.update(step.index - self.bar.n)
-        if self.preview is not None and step.index % max(1, step.total // PREVIEWS) == 0:
-            self._show(self.preview, step)
-
-    def _show(self, path: Path, step: Step) -> None:
-        """The middle frame so far, sealed like everything that was dreamt."""
-        from tenku.engines.bundled import load
-        from tenku.provenance.seal import Model, seal
-        from tenku.types import Clip
-
-        engine = load(self.request.model)
-        clip = step.preview()
-        middle = len(clip.frames) // 2
-        record = {"request": self.request.to_json(), "preview": {"step": step.index, "frame": middle}}
-        frame = Clip(clip.frames[middle : middle + 1], clip.fps)
-        seal(frame, record, path, model=Model(engine.name, engine.weights_sha256))
-
-
-def _write(results: Sequence[Result], targets: Sequence[Path]) -> None:
-    """Seals all clips beside their targets and moves them there together: a set is never left half made."""
-    from tenku.provenance.seal import Model, seal
-
-    folder = targets[0].parent
-    with tempfile.TemporaryDirectory(prefix=".tenku-", dir=folder) as draft:
-        for result, target in zip(results, targets, strict=True):
-            model = Model(result.model, result.weights_sha256)
-            seal(result.clip, result.record, Path(draft) / target.name, model=model)
-        for file in sorted(Path(draft).iterdir()):  # the clips, and the manifests of formats that hold none
-            os.replace(file, folder / file.name)
-
-
-def _report(
-    request: Request, results: Sequence[Result], targets: Sequence[Path], seconds: float, *, as_json: bool
-) -> None:
-    notes = list(dict.fromkeys(note for result in results for note in result.notes))
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
-    files = [
-        {"path": str(path), "seed": take.seed, "size": "{}x{}".format(*result.clip.size),
-         "frames": len(result.clip.frames), "fps": result.clip.fps}
-        for path, take, result in zip(targets, request.each(), results, strict=True)
-    ]
-    if as_json:
-        taken = round(seconds, 3)
-        said = {"files": files, "seconds_taken": taken, "notes": notes, "request": request.to_json()}
-        print(json.dumps(said, indent=2, ensure_ascii=False))
-        return
-    for file, result in zip(files, results, strict=True):
-        length = "an image" if file["frames"] == 1 else f"{result.clip.seconds:.2f} s"
-        print(f"{file['path']}  {file['size']}  {length}  seed {file['seed']}")
-    print(f"made in {seconds:.1f} s", file=sys.stderr)
+        made = asked(request.prompt) if arguments.direct == "chat" else direct(request.prompt, request.seed)
+        if made.added:
+            print(f"note: the director added: {'; '.join(made.added)}", file=sys.stderr)
+        request = Request.parse({"prompt": made.prompt, **values})
+    return making.make(request, arguments)

@@ -95,6 +95,12 @@ class Codec(nn.Module):
         """How many frames that many latent steps decode to."""
         return 1 + (steps - 1) * self.config.stride[0]
 
+    def spread(self, values: Tensor, height: int, width: int) -> Tensor:
+        """A number for each latent position, S R Q -> for each pixel that it covers, T height width."""
+        for axis, times in enumerate(self.config.stride):
+            values = values.repeat_interleave(times, axis)
+        return values[self.config.stride[0] - 1 :, :height, :width]
+
     # -- encoding ------------------------------------------------------------------------------------------
 
     def groups(self, video: Tensor) -> Tensor:

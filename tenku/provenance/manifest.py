@@ -8,9 +8,10 @@ manifest lies beside the file as `<name>.webm.c2pa`.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -78,10 +79,13 @@ def describe(clip_id: str, record: Mapping[str, Any], payload: str) -> dict[str,
     return {"claim_generator_info": [agent], "title": f"Tenku clip {clip_id}", "assertions": assertions}
 
 
-def sign(data: bytes, kind: str, manifest: Mapping[str, Any]) -> tuple[bytes, bytes | None]:
+def sign(
+    data: bytes, kind: str, manifest: Mapping[str, Any], ingredients: Sequence[Path] = ()
+) -> tuple[bytes, bytes | None]:
     """Signs the bytes of a media file. Returns the file to write and, for WebM, the manifest to put beside it.
 
-    kind: as `media.sniff` names it. Raises UserError for an identity that C2PA refuses.
+    kind: as `media.sniff` names it. ingredients: files that it was made of, each with the manifest that it has; their
+    names are left out. Raises UserError for an identity that C2PA refuses.
     """
     import c2pa
 
@@ -94,6 +98,8 @@ def sign(data: bytes, kind: str, manifest: Mapping[str, Any]) -> tuple[bytes, by
         with c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(manifest)) as builder:
             if kind == "matroska":
                 builder.set_no_embed()
+            for number, path in enumerate(ingredients, 1):
+                _add(builder, path, number)
             beside = builder.sign(signer, MEDIA_TYPES[kind], io.BytesIO(data), signed)
     except c2pa.C2paError as error:
         if "certificate" not in str(error).lower():
@@ -101,6 +107,17 @@ def sign(data: bytes, kind: str, manifest: Mapping[str, Any]) -> tuple[bytes, by
         raise UserError("C2PA refuses the signing certificate",
                         "a leaf with digitalSignature and emailProtection; docs/provenance.md says more") from None
     return (data, beside) if kind == "matroska" else (signed.getvalue(), None)
+
+
+def _add(builder: Any, path: Path, number: int) -> None:
+    """An ingredient, with its own manifest where it has one. What C2PA cannot read is left to the record's hash."""
+    import c2pa
+
+    from tenku import media
+
+    about = json.dumps({"title": f"ingredient {number}", "relationship": "componentOf"})
+    with path.open("rb") as file, contextlib.suppress(c2pa.C2paError):
+        builder.add_ingredient(about, MEDIA_TYPES[media.kind_of(path)], file)
 
 
 def read(path: Path) -> Manifest:

@@ -11,12 +11,13 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tenku.errors import UserError
+from tenku.sound import with_sound
 from tenku.types import Clip
 
 _NAME_BYTES = 240  # file systems allow 255; the sidecar's ending takes some
@@ -69,12 +70,16 @@ def check_path(path: Path, frames: int) -> None:
     identity.load()
 
 
-def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model) -> Sealed:
+def seal(
+    clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model, ingredients: Sequence[Path] = (),
+    sound: Path | None = None,
+) -> Sealed:
     """Marks, encodes, signs and writes a generated clip; the format follows the path's ending (`FORMATS`).
 
     record: JSON-able; the request, plan, seed and whatever else is needed to make the clip again. It goes
-    into the manifest as it is, so it names inputs by hash, never by path. Sealing the same clip again gives
-    the same pictures; the signature differs. Raises UserError for a path that cannot hold the clip, ValueError
+    into the manifest as it is, so it names inputs by hash, never by path. ingredients: the files that it was made of,
+    whose own manifests go into this one. sound: a file whose sound goes with the pictures. Sealing the same clip again
+    gives the same pictures; the signature differs. Raises UserError for a path that cannot hold the clip, ValueError
     for a record that is no JSON, OSError from the disk; whatever is raised, no file is left or changed.
     """
     from tenku import media
@@ -93,8 +98,11 @@ def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model) -> 
     # Pictures of a few pixels or of pure noise may not carry the mark: the manifest promises only what holds.
     found = invisible.detect(media.decode(io.BytesIO(data), kind, sample=16).frames, search=False)
     readable = found.payload == payload
+    if sound is not None:
+        data = with_sound(data, kind, sound, len(marked) / fps)
     about = {"model": model.name, "weights_sha256": model.weights_sha256, "request": dict(record)}
-    data, beside = manifest.sign(data, kind, manifest.describe(name, about, str(payload) if readable else ""))
+    data, beside = manifest.sign(data, kind, manifest.describe(name, about, str(payload) if readable else ""),
+                                ingredients)
     sidecar = manifest.sidecar(path)
     if beside is not None:
         _write(sidecar, beside)  # first the manifest: the file must never lie there without one

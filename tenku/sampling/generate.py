@@ -5,27 +5,26 @@ Legend: N canvas tokens, K known tokens, T of both, C channels, F what a token i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tenku import __version__, rng
-from tenku.engines.bundled import Dreamer, Engine, load
-from tenku.model import flow
-from tenku.model.motion import CHANNELS, features, motion_from, steps_of, timeline, told_of
+from tenku import __version__
+from tenku.director import spelt
+from tenku.engines.bundled import Engine, load
 from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
-from tenku.sampling.guidance import guided
-from tenku.sampling.plan import Plan, Round, plan
-from tenku.sampling.solvers import euler
+from tenku.sampling.canvas import Tokens, leader, restore, still, tokens
+from tenku.sampling.circle import circle
+from tenku.sampling.modes import hashed, setting
+from tenku.sampling.moves import Moves
+from tenku.sampling.plan import Plan, Round, plan, rounds
+from tenku.sampling.window import Window, solve, what_is_told
 from tenku.types import Clip
-
-# How hard the prompt pulls on each network; 0: as the request says. Motion follows words well without being pulled far.
-GUIDANCE = {"motion": 2.0, "noise": 0.0}
 
 
 @dataclass(frozen=True)
@@ -49,25 +48,33 @@ class Result:
 
 
 def generate(
-    request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None, **fields: Any
+    request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None,
+    clips: Mapping[str, Clip] | None = None, **fields: Any,
 ) -> list[Result]:
     """Makes the clips of a request: `generate("a red ball bouncing on a beach", seconds=2, seed=7)`.
 
+    clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`).
     Returns one Result per sample. Every sample is computed by itself, so it is the same alone or among others.
     Raises UserError for a request that cannot be.
     """
     if not isinstance(request, Request):
         request = Request.parse(fields if request is None else {"prompt": request, **fields})
+    request = replace(request, prompt=spelt(request.prompt))
     engine = load(request.model)
-    singles = request.each()
-    grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
-    plans = [plan(single, grid.steps, engine.longest) for single in singles]
+    made = setting(request, clips)
+    grid = engine.codec.grid(made.frames, request.size.height, request.size.width, request.fps)
+    given = tokens(made.canvas, engine.codec) if made.canvas else None
+    done = given.known.flatten(1).all(1).tolist() if given else []
+    cyclic = bool(made.more.get("cyclic"))  # all of the circle at once
+    steps = (Round(0, 0, grid.steps, grid.steps),) if cyclic else rounds(grid.steps, engine.longest, done)
+    more = {"frames": made.frames, "rounds": steps, **made.more}
+    plans = [plan(single, grid.steps, engine.longest, **more) for single in request.each()]
     total = sum(len(p.rounds) * p.steps for p in plans)
-    notes = engine.notes(request.prompt) + engine.notes(request.negative_prompt)
+    said = (request.prompt, request.negative_prompt, *(text for _, text in request.captions))
+    notes = tuple(dict.fromkeys(note for text in said for note in engine.notes(text)))
     results = []
-    for i, (single, one) in enumerate(zip(singles, plans, strict=True)):
-        done = i * total // len(plans)
-        clip = dream(engine, one, _counted(on_step, done, total))
+    for i, (single, one) in enumerate(zip(hashed(request).each(), plans, strict=True)):
+        clip = dream(engine, one, _counted(on_step, i * total // len(plans), total), given)
         record = {"request": single.to_json(), "plan": one.to_dict(), "tenku": __version__}
         results.append(Result(clip, record, notes, engine.name, engine.weights_sha256))
     return results
@@ -85,60 +92,66 @@ def _counted(on_step: Callable[[Step], None] | None, done: int, total: int) -> R
 
 
 @torch.inference_mode()
-def dream(engine: Engine, plan: Plan, report: Report | None = None) -> Clip:
+def dream(engine: Engine, plan: Plan, report: Report | None = None, given: Tokens | None = None) -> Clip:
     """Samples a plan, round by round, and decodes it. In each round motion is dreamt first, then what it looks like."""
+    if plan.cyclic:
+        return circle(engine, plan, report)
     whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
     latents = torch.zeros(1, whole.steps, whole.rows, whole.columns, engine.codec.config.channels)
-    motion = torch.zeros(1, whole.steps, CHANNELS)
+    done = torch.zeros(whole.steps, whole.rows, whole.columns, dtype=torch.bool)
+    if given is not None:
+        latents, done = given.latents.clone(), given.known.clone()
+    moves = Moves(engine, plan, whole)
     for number, part in enumerate(plan.rounds):
         def show(index: int, x: Tensor, part: Round = part, number: int = number) -> None:
             if report:
                 def preview() -> Clip:
                     sketch = latents.clone()
-                    sketch[:, part.start : part.stop] = x.unflatten(1, (-1, whole.rows, whole.columns)).cpu()
-                    return decode(engine, plan, sketch[:, : part.stop])
+                    _put(sketch, done, x.cpu(), part)
+                    return decode(engine, plan, sketch)
 
                 report(number * plan.steps + index, preview)
 
-        grid = Grid(part.stop - part.known, whole.rows, whole.columns, whole.seconds_per_step)
-        told = None
-        if engine.motion is not None:
-            dreamer = engine.dreamer(engine.motion, told_of(grid.seconds_per_step, plan.width / plan.height))
-            moves = steps_of(motion[:, part.known : part.start]) if part.known < part.start else motion[:, :0]
-            dreamt = _round(plan, dreamer, timeline(grid), moves, None, number, "motion")
-            motion[:, part.known : part.stop] = motion_from(torch.cat([moves, dreamt], 1))
-            told = features(motion[:, part.known : part.stop], engine.looks(plan.prompt), grid)
-        known = latents[:, part.known : part.start].flatten(1, 3)
-        dreamer = engine.dreamer(engine.transformer, scale_of(grid))
-        x = _round(plan, dreamer, grid, known, told, number, "noise", show)
-        latents[:, part.start : part.stop] = x.unflatten(1, (-1, grid.rows, grid.columns))
-    return decode(engine, plan, latents)
+        x = _round(moves, part, number, latents, done, given, show)
+        _put(latents, done, x, part)
+        done[part.start : part.stop] = True
+    return decode(engine, plan, latents, given)
+
+
+def _put(latents: Tensor, done: Tensor, x: Tensor, part: Round) -> None:
+    """Writes a round's canvas tokens, 1 N C, where they belong; those of its other steps are left out."""
+    canvas = ~done[part.known : part.end]
+    window = latents[:, part.known : part.end].clone()
+    window[:, canvas] = x
+    latents[:, part.start : part.stop] = window[:, part.start - part.known : part.stop - part.known]
 
 
 def _round(
-    plan: Plan, dreamer: Dreamer, grid: Grid, known: Tensor, told: Tensor | None, number: int, stream: str,
-    show: Callable[[int, Tensor], None] | None = None,
+    moves: Moves, part: Round, number: int, latents: Tensor, done: Tensor, given: Tokens | None,
+    show: Callable[[int, Tensor], None],
 ) -> Tensor:
-    """One round of one network: dreams what follows the known tokens 1 K C of a grid, told 1 T F: 1 N C."""
-    device = dreamer.scale.device
-    positions = grid.positions().to(device)
-    count = grid.tokens - known.shape[1]
-    arguments = (known.to(device), positions, None if told is None else told.to(device))
-    velocity = guided(dreamer.velocity(plan.prompt, *arguments), dreamer.velocity(plan.negative_prompt, *arguments),
-                      GUIDANCE[stream] or plan.guidance)
-    noise = rng.normal((1, count, dreamer.model.config.channels), plan.seed, stream, number).to(device)
-    sigmas = flow.schedule(plan.steps, count)
-
-    def on_step(index: int, x: Tensor, v: Tensor, sigma: float) -> None:
-        if show:
-            show(index, flow.denoised(x, v, sigma))
-
-    return euler(velocity, noise, sigmas, on_step).cpu()
+    """Dreams a round's canvas tokens: 1 N C."""
+    engine, plan = moves.engine, moves.plan
+    pictures, known = latents[:, part.known : part.end].clone(), done[part.known : part.end]
+    steps = list(range(part.known, part.end))
+    if part.known:  # a window that begins inside the clip begins with a still, as clips do
+        pictures[:, 0], steps[0] = still(pictures[:, 0], engine.codec), -1
+    whole = moves.whole
+    grid = Grid(len(steps), whole.rows, whole.columns, whole.seconds_per_step)
+    told = what_is_told(engine, plan, moves.of(part, number, pictures, known), grid)
+    seconds = ((torch.arange(part.known, part.end) - 0.5).clamp(min=0) * whole.seconds_per_step)
+    window = Window(grid, pictures.flatten(1, 3), known.flatten(), told,
+                    seconds.repeat_interleave(grid.tokens_per_step))
+    lead = None if given is None else leader(given, steps, (~window.known).nonzero()[:, 0])
+    return solve(plan, engine.dreamer(engine.transformer, scale_of(grid)), window, ("noise", number), plan.start,
+                 lead, show)
 
 
 @torch.inference_mode()
-def decode(engine: Engine, plan: Plan, latents: Tensor) -> Clip:
-    """Latents 1 T H W C to the plan's clip."""
+def decode(engine: Engine, plan: Plan, latents: Tensor, given: Tokens | None = None) -> Clip:
+    """Latents 1 T H W C to the plan's clip, with what is given of it."""
     video = engine.codec.decode(latents.to(engine.device), plan.height, plan.width)
-    frames = ((video[0, : plan.frames].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return Clip(np.ascontiguousarray(frames.cpu().numpy()), plan.fps)
+    frames = ((video[0, : plan.frames].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    if given is not None:
+        restore(given, frames, engine.codec, engine.device)
+    return Clip(np.ascontiguousarray(frames[slice(*(plan.crop or (None,)))]), plan.fps)

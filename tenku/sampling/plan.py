@@ -6,9 +6,11 @@ rounds: what one round has dreamt is known to the next.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from tenku.inputs import Pose
 from tenku.request import Request
 
 OVERLAP = 2  # latent steps of the past that a later round sees
@@ -16,16 +18,17 @@ OVERLAP = 2  # latent steps of the past that a later round sees
 
 @dataclass(frozen=True)
 class Round:
-    """One call of the solver: dream steps start..stop, given that known..start are there already."""
+    """One call of the solver: dream steps start..stop, given what is there of known..end."""
 
     known: int  # first step that is seen
     start: int  # first step that is dreamt
-    stop: int  # one past the last
+    stop: int  # one past the last that is dreamt
+    end: int  # one past the last that is seen
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that decides a clip, apart from the weights."""
+    """Everything that decides a clip, apart from the weights and the pixels that are given (sampling/canvas.py)."""
 
     prompt: str
     negative_prompt: str
@@ -37,25 +40,57 @@ class Plan:
     steps: int  # denoising steps a round
     guidance: float
     rounds: tuple[Round, ...]
+    captions: tuple[tuple[float, str], ...] = ()  # (seconds, prompt from then on); the prompt itself holds from 0
+    start: float = 1.0  # the noise level that dreaming starts from; below 1, from what is given
+    cyclic: bool = False  # after the last frame comes the first
+    crop: tuple[int, int] | None = None  # frames first..last + 1 that leave; None: all
+    moves: tuple[str, int] | tuple[()] = ()  # prompt and seed of the motion, where it is another clip's
+    camera: str | tuple[Pose, ...] = ""
+    tracks: tuple[tuple[tuple[float, ...], ...], ...] = ()
+    motion: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the manifest."""
         return asdict(self)
 
 
-def rounds(steps: int, longest: int) -> tuple[Round, ...]:
-    """Rounds that dream `steps` latent steps in windows of at most `longest` (which exceeds OVERLAP)."""
-    found = [Round(0, 0, min(steps, longest))]
-    while (done := found[-1].stop) < steps:
-        known = done - min(OVERLAP, longest - 1)
-        found.append(Round(known, done, min(steps, known + longest)))
+def rounds(steps: int, longest: int, known: Sequence[bool] = ()) -> tuple[Round, ...]:
+    """Rounds that dream all of `steps` that are not known, in windows of at most `longest` (which exceeds OVERLAP).
+
+    A gap between known steps is dreamt with both of its ends in view, as soon as they fit; the past of a clip is
+    dreamt backwards from it.
+    """
+    done = [*known, *[False] * (steps - len(known))]
+    found = []
+    while not all(done):
+        start = done.index(False)
+        stop = next((s for s in range(start, steps) if done[s]), steps)  # the gap
+        run = next((s for s in range(stop, steps) if not done[s]), steps) - stop  # that is known after the gap
+        before, after = min(OVERLAP, start), min(OVERLAP if start == 0 else 1, run)
+        if before > 1 and stop - start + before + after == longest + 1:
+            before -= 1  # the far end is worth more than a second step of the near one
+        if stop - start + before + after <= longest:
+            pass
+        elif start == 0 and after:  # backwards; a first step that is not the clip's own is seen as a still
+            after = min(after, longest - 2)
+            start = max(0, stop + after + 1 - longest)
+            before = int(start > 0)
+        else:
+            before = min(before, longest - 1)
+            stop = min(start + longest - before, max(stop - 2, start + 1) if after else stop)
+            after = 0
+        found.append(Round(start - before, start, stop, stop + after))
+        done[start:stop] = [True] * (stop - start)
     return tuple(found)
 
 
-def plan(request: Request, steps: int, longest: int) -> Plan:
-    """The plan of a text-to-video or text-to-image request whose clip has `steps` latent steps."""
-    return Plan(
+def plan(request: Request, steps: int, longest: int, **more: Any) -> Plan:
+    """The plan of a request whose clip has `steps` latent steps: of text to video, unless a mode says `more`."""
+    made = Plan(
         prompt=request.prompt, negative_prompt=request.negative_prompt, width=request.size.width,
         height=request.size.height, frames=request.frames, fps=request.fps, seed=request.seed,
-        steps=request.steps, guidance=request.guidance, rounds=rounds(steps, longest),
+        steps=request.steps, guidance=request.guidance, rounds=rounds(steps, longest), captions=request.captions,
+        moves=request.moves, camera=request.camera, motion=request.motion,
+        tracks=tuple(track.points for track in request.tracks),
     )
+    return replace(made, **more)

@@ -1,0 +1,1 @@
+"""Films: a storyboard's shots are dreamt, kept, cut together and sealed."""

@@ -1,0 +1,167 @@
+"""Films from storyboards: every shot is dreamt once and kept, so only what was changed is made again.
+
+What is kept beside the film, in `<film>.shots/`: each shot as a sealed clip, an ingredient of the film, and its
+latents, from which the film is cut, so that the film bears one visible mark and no codec but its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tenku.engines.bundled import Engine, load
+from tenku.errors import UserError
+from tenku.film.storyboard import Shot, Storyboard
+from tenku.film.text import captioned, card
+from tenku.inputs import Given
+from tenku.model.checkpoint import read_tensors, write_tensors
+from tenku.provenance.seal import Model, check_path, seal
+from tenku.request import Request
+from tenku.sampling.generate import Step, generate
+from tenku.sampling.modes import hashed, name_of
+from tenku.sound import kind_of
+from tenku.types import Clip
+
+SEEN = 17  # frames at the ends of shots that a dreamt transition, or a shot that continues, goes on from
+TITLE = 2.0  # seconds
+
+OnStep = Callable[[str, Step], None]  # what is being made, and how far
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of the film as it was dreamt."""
+
+    clip: Clip
+    file: Path  # the sealed clip
+    fresh: bool  # made now, not kept from before
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A shot as it stands in the film."""
+
+    name: str
+    file: Path
+    first: int  # of the shot's frames, the first that is seen
+    frames: int
+    overlap: int = 0  # frames that the shot before is still seen while this one comes
+
+
+@dataclass(frozen=True)
+class Film:
+    """What was made."""
+
+    path: Path
+    cuts: tuple[Cut, ...]
+    frames: int
+    fps: float
+    made: int  # parts that were dreamt
+    kept: int  # parts that were there from before
+
+
+def make(board: Storyboard, path: Path, on_step: OnStep | None = None) -> Film:
+    """Makes the film of a storyboard at `path`, sealed, with an OpenTimelineIO file beside it where that is installed.
+
+    Raises UserError for what cannot be made; a film that was there stays as it was.
+    """
+    shots = board.shots
+    formats = {(str(s.request.size), s.request.fps, s.request.model) for s in shots}
+    if len(formats) > 1:
+        raise UserError("the shots differ in size, fps or model", "say them once, at the top of the storyboard")
+    check_path(path, 2)
+    if board.sound is not None:
+        kind_of(board.sound)
+    engine = load(shots[0].request.model)
+    studio = _Studio(engine, path.with_name(f"{path.stem}.shots"), on_step)
+    pieces: list[Piece] = []
+    frames: list[np.ndarray] = []
+    cuts: list[Cut] = []
+    fps = shots[0].request.fps
+    for number, shot in enumerate(shots, 1):
+        before = pieces[-1].clip if pieces else None
+        piece, skip = studio.shot(f"shot {number}", shot, before)
+        seen = captioned(piece.clip.frames[skip:], shot.text)
+        overlap = 0
+        if shot.transition == "dream" and before is not None:
+            between = studio.between(f"the way to shot {number}", shots[number - 2], shot, before, piece.clip)
+            begin, end = (min(SEEN, len(clip.frames)) for clip in (before, piece.clip))
+            middle = between.clip.frames[begin:-end]
+            frames.append(middle)
+            cuts.append(Cut(f"the way to shot {number}", between.file, begin, len(middle)))
+            pieces.append(between)
+        elif shot.transition == "dissolve" and frames:
+            overlap = min(round(shot.transition_seconds * fps), len(frames[-1]), len(seen))
+            share = ((np.arange(overlap) + 1) / (overlap + 1))[:, None, None, None]
+            mixed = (1 - share) * frames[-1][-overlap:] + share * seen[:overlap]
+            frames[-1] = frames[-1][:-overlap]
+            seen = np.concatenate([mixed.round().astype(np.uint8), seen[overlap:]])
+        frames.append(seen)
+        cuts.append(Cut(f"shot {number}", piece.file, skip, len(seen), overlap))
+        pieces.append(piece)
+    if board.title:
+        frames.insert(0, card(board.title, frames[0].shape[1:3], round(TITLE * fps)))
+    whole = Clip(np.concatenate(frames), fps)
+    record = {"film": board.title, "shots": [hashed(shot.request).to_json() for shot in shots],
+              "cuts": [[cut.name, cut.first, cut.frames, cut.overlap] for cut in cuts]}
+    files = list(dict.fromkeys(piece.file for piece in pieces))
+    seal(whole, record, path, model=studio.model, ingredients=files, sound=board.sound)
+    fresh = sum(piece.fresh for piece in pieces)
+    return Film(path, tuple(cuts), len(whole.frames), fps, fresh, len(pieces) - fresh)
+
+
+class _Studio:
+    """Dreams parts, and keeps them."""
+
+    def __init__(self, engine: Engine, folder: Path, on_step: OnStep | None) -> None:
+        self.engine, self.folder, self.on_step = engine, folder, on_step
+        self.model = Model(engine.name, engine.weights_sha256)
+        folder.mkdir(exist_ok=True)
+
+    def shot(self, name: str, shot: Shot, before: Clip | None) -> tuple[Piece, int]:
+        """A shot, and how many of its frames belong to the one before."""
+        if not shot.continues or before is None:
+            return self._kept(name, shot.request, []), 0
+        tail = Clip(before.frames[-SEEN:], before.fps)
+        request = replace(shot.request, mode="extend", way="forwards", inputs=(Given(name_of(tail)),))
+        return self._kept(name, request, [tail]), len(tail.frames)
+
+    def between(self, name: str, one: Shot, other: Shot, before: Clip, after: Clip) -> Piece:
+        """The way from one shot's end to another's beginning."""
+        ends = [Clip(before.frames[-SEEN:], before.fps), Clip(after.frames[:SEEN], after.fps)]
+        middle = len(ends[0].frames) / before.fps + other.transition_seconds / 2
+        request = replace(
+            one.request, mode="blend", way="transition", seconds=other.transition_seconds, camera="", tracks=(),
+            inputs=tuple(Given(name_of(end)) for end in ends), captions=((middle, other.request.prompt),))
+        return self._kept(name, request, ends)
+
+    def _kept(self, name: str, request: Request, clips: list[Clip]) -> Piece:
+        """The part of a request, from the folder or dreamt."""
+        about = json.dumps([hashed(request).to_json(), self.model.weights_sha256], sort_keys=True)
+        key = hashlib.sha256(about.encode()).hexdigest()[:16]
+        latents, file = self.folder / f"{key}.safetensors", self.folder / f"{key}.mp4"
+        fresh = not (latents.exists() and file.exists())
+        if fresh:
+            def report(step: Step) -> None:
+                if self.on_step:
+                    self.on_step(name, step)
+
+            [result] = generate(request, on_step=report, clips={name_of(clip): clip for clip in clips})
+            with torch.inference_mode():
+                video = torch.from_numpy(result.clip.frames)[None].float() / 127.5 - 1
+                count = torch.tensor([len(result.clip.frames)])
+                tensors = {"latents": self.engine.codec.encode(video), "frames": count}
+            made_of = [Path(given.source) for given in request.inputs] if not clips else []
+            seal(result.clip, result.record, file, model=self.model, ingredients=made_of)
+            write_tensors(latents, tensors, {})
+        tensors, _ = read_tensors(latents)
+        with torch.inference_mode():
+            video = self.engine.codec.decode(tensors["latents"].float(), request.size.height, request.size.width)[0]
+        frames = ((video[: int(tensors["frames"])] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+        return Piece(Clip(np.ascontiguousarray(frames), request.fps), file, fresh)

@@ -1,0 +1,162 @@
+"""Motion that is asked for: paths of the camera and of things, turned into the numbers that the painter is told.
+
+Motion is dreamt first (model/motion.py), so whoever wants another puts it there: at every denoising step, what the
+network of motion thinks it will be is moved to the nearest that obeys. What is not asked for is left to the network,
+which thus fits the rest to it. Things keep their places in the world when the camera's path is changed.
+
+Legend: B batch, T latent steps, M samples of the motion (PARTS in each step), STATE numbers of a sample.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenku.inputs import Pose, moves
+from tenku.model.motion import PARTS, motion_from, steps_of
+from tenku.world.camera import FOV
+from tenku.world.motion import CAMERA, MIDDLE, NEAREST, SPREAD, STATE, THING, THINGS
+
+SAMPLES = PARTS * STATE  # the first numbers of a row of motion; what follows says what the things are
+HEIGHT = 1.0  # metres: how tall a thing is of which only its box is known
+
+
+def times(steps: int, seconds_per_step: float) -> np.ndarray:
+    """When each sample of `steps` latent steps is seen, in seconds from the clip's first frame: M."""
+    t = (np.arange(steps * PARTS) + 1) / PARTS - 1  # the first step is one frame, at 0
+    return np.maximum(t, 0) * seconds_per_step
+
+
+def lead(
+    camera: str | Sequence[Pose], tracks: Sequence[Sequence[Sequence[float]]], clock: np.ndarray, seconds: float,
+    aspect: float, first: np.ndarray | None = None,
+) -> Callable[[np.ndarray], np.ndarray] | None:
+    """A function of samples M STATE (plain: metres, radians, tangents) that obeys camera path and tracks, or None.
+
+    clock M: the samples' times in seconds; seconds: of the whole clip; aspect: width / height of the picture; first:
+    the clip's first sample, which the camera's path starts from, if it has been dreamt already.
+    """
+    if not camera and not tracks:
+        return None
+
+    def obey(rows: np.ndarray) -> np.ndarray:
+        rows = rows.copy()
+        if camera:
+            start = (rows if first is None else first[None])[0]
+            path = _named(camera, start, clock, seconds) if isinstance(camera, str) else _keyed(camera, start, clock)
+            rows = filmed_from(rows, path)
+        for k, track in enumerate(tracks[:THINGS]):
+            _follow(rows, CAMERA + k * THING, track, clock, seconds, aspect)
+        return rows
+
+    return obey
+
+
+def closed(rows: np.ndarray) -> np.ndarray:
+    """Samples M STATE that end where they begin: what they drift is taken back evenly."""
+    rows = rows.copy()
+    rows -= np.linspace(0, 1, len(rows))[:, None] * (rows[-1] - rows[0])
+    return rows
+
+
+def on_samples(motion: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+    """Applies a change of plain samples M STATE to a motion 1 T CHANNELS."""
+    scaled = motion[0, :, :SAMPLES].reshape(-1, STATE).double().numpy()
+    plain = scaled * SPREAD + MIDDLE
+    changed = torch.from_numpy((change(plain) - MIDDLE) / SPREAD).float().reshape(1, -1, SAMPLES)
+    return torch.cat([changed, motion[..., SAMPLES:]], 2)
+
+
+def on_steps(change: Callable[[np.ndarray], np.ndarray], before: Tensor) -> Callable[[Tensor], Tensor]:
+    """The change as the network of motion meets it: of steps 1 N CHANNELS that follow those `before`, 1 K CHANNELS."""
+
+    def lead_steps(x: Tensor) -> Tensor:
+        steps = torch.cat([before, x], 1)
+        changed = steps_of(on_samples(motion_from(steps), change))
+        return torch.cat([changed[..., :SAMPLES], steps[..., SAMPLES:]], 2)[:, before.shape[1] :]
+
+    return lead_steps
+
+
+def axes(camera: np.ndarray) -> np.ndarray:
+    """Rotations M 3 3 of level cameras M 5 (x y z yaw pitch): columns right, up and backward in the world."""
+    yaw, pitch = camera[:, 3], camera[:, 4]
+    zero = np.zeros_like(yaw)
+    right = np.stack([np.cos(yaw), -np.sin(yaw), zero], 1)
+    back = -np.stack([np.sin(yaw) * np.cos(pitch), np.cos(yaw) * np.cos(pitch), np.sin(pitch)], 1)
+    return np.stack([right, np.cross(back, right), back], 2)
+
+
+def filmed_from(rows: np.ndarray, path: np.ndarray) -> np.ndarray:
+    """The same things where they are in the world, seen by a camera that goes another way: M STATE, M 5 -> M STATE."""
+    rows = rows.copy()
+    old, new = axes(rows[:, :CAMERA]), axes(path)
+    for at in range(CAMERA, STATE, THING):
+        there, x, y, log_away = rows[:, at : at + 4].T
+        away = np.exp(log_away)
+        local = np.stack([x * away, y * away, -away], 1)
+        place = np.einsum("mij,mj->mi", old, local) + rows[:, :3]
+        local = np.einsum("mji,mj->mi", new, place - path[:, :3])
+        away = np.maximum(-local[:, 2], NEAREST)
+        turned = np.einsum("mji,mjk,mkl->mil", new, old, rows[:, at + 4 : at + 10].reshape(-1, 2, 3).transpose(0, 2, 1))
+        seen = there > 0.5
+        rows[seen, at + 1 : at + 3] = np.clip(local[:, :2] / away[:, None], -3, 3)[seen]
+        rows[seen, at + 3] = np.log(away)[seen]
+        rows[seen, at + 4 : at + 10] = turned.transpose(0, 2, 1).reshape(-1, 6)[seen]
+    rows[:, :CAMERA] = path
+    return rows
+
+
+def _named(text: str, start: np.ndarray, clock: np.ndarray, seconds: float) -> np.ndarray:
+    """Named moves from a first sample STATE, evenly over the clip: cameras M 5."""
+    part = np.clip(clock / max(seconds, 1e-6), 0, 1)
+    path = np.repeat(start[None, :CAMERA], len(clock), 0)
+    amount = {move.rpartition(" ")[0] or move: 0.0 for move, _ in moves(text)}
+    for move, by in moves(text):
+        kind, _, way = move.rpartition(" ")
+        amount[kind or move] = amount.get(kind or move, 0.0) + (by if way in ("right", "up", "in") else -by)
+    forward = np.array([np.sin(path[0, 3]), np.cos(path[0, 3]), 0.0])
+    right = np.array([forward[1], -forward[0], 0.0])
+    path[:, :3] += part[:, None] * (amount.get("dolly", 0) * forward + amount.get("truck", 0) * right)
+    path[:, 2] = np.maximum(path[:, 2] + part * amount.get("crane", 0), NEAREST)
+    if amount.get("orbit"):
+        radius = math.exp(start[CAMERA + 3]) if start[CAMERA] > 0.5 else math.exp(MIDDLE[CAMERA + 3])
+        angle = -part * math.radians(amount["orbit"])  # going round to the right, one looks more to the left
+        centre = path[0, :3] + radius * forward
+        arm = path[:, :2] - centre[:2]
+        path[:, 0] = centre[0] + np.cos(angle) * arm[:, 0] + np.sin(angle) * arm[:, 1]
+        path[:, 1] = centre[1] - np.sin(angle) * arm[:, 0] + np.cos(angle) * arm[:, 1]
+        path[:, 3] += angle
+    path[:, 3] += part * math.radians(amount.get("pan", 0))
+    path[:, 4] += part * math.radians(amount.get("tilt", 0))
+    return path
+
+
+def _keyed(poses: Sequence[Pose], start: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    """Keyed poses relative to a first sample STATE, with straight lines between them: cameras M 5."""
+    keys = np.array(poses, np.float64)
+    at = [np.interp(clock, keys[:, 0], column) for column in keys[:, 1:].T]
+    yaw = np.interp(clock, keys[:, 0], np.unwrap(np.radians(keys[:, 4])))
+    offset = np.stack([at[0], at[1], -at[2]], 1) @ axes(start[None, :CAMERA])[0].T
+    path = np.repeat(start[None, :CAMERA], len(clock), 0)
+    path[:, :3] += offset
+    path[:, 3] += yaw
+    path[:, 4] = np.clip(path[:, 4] + np.radians(at[4]), -1.5, 1.5)
+    return path
+
+
+def _follow(rows: np.ndarray, at: int, track: Sequence[Sequence[float]], clock: np.ndarray, seconds: float,
+            aspect: float) -> None:
+    """Leads the thing whose numbers begin at `at` along a track, in place."""
+    keys = np.array(track, np.float64)
+    when = np.where(keys[:, 0] < 0, -keys[:, 0] * seconds, keys[:, 0])
+    half = math.tan(FOV / 2)
+    rows[:, at] = 1.0
+    rows[:, at + 1] = (2 * np.interp(clock, when, keys[:, 1]) - 1) * half * aspect
+    rows[:, at + 2] = (1 - 2 * np.interp(clock, when, keys[:, 2])) * half
+    if (keys[:, 3] > 0).all():
+        rows[:, at + 3] = np.log(np.maximum(HEIGHT / (2 * half * np.interp(clock, when, keys[:, 3])), NEAREST))

@@ -1,0 +1,121 @@
+"""Motion for every round: dreamt on from what is known of it, or found to fit pictures whose motion nobody knows.
+
+Legend: T latent steps of a window, C numbers of a row of motion, N tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tenku import rng
+from tenku.engines.bundled import Engine
+from tenku.model import flow
+from tenku.model.motion import CHANNELS, motion_from, steps_of, timeline, told_of
+from tenku.model.patches import Grid, scale_of
+from tenku.sampling.control import SAMPLES, STATE, lead, on_samples, on_steps, times
+from tenku.sampling.plan import Plan, Round
+from tenku.sampling.window import Window, solve, what_is_told
+
+CANDIDATES = 6  # motions of which the likeliest is taken, where pictures are given whose motion nobody knows
+JUDGED_AT = (0.45, 0.7)  # noise levels at which it is judged
+
+Change = Callable[[np.ndarray], np.ndarray]  # of samples in plain units: metres, radians, tangents
+
+
+class Moves:
+    """The motion of a clip as it becomes known, step by step."""
+
+    def __init__(self, engine: Engine, plan: Plan, whole: Grid) -> None:
+        self.engine, self.plan, self.whole = engine, plan, whole
+        self.rows = torch.zeros(1, whole.steps, CHANNELS)
+        self.there = [False] * whole.steps
+
+    def of(self, part: Round, number: int, pictures: Tensor, known: Tensor) -> Tensor:
+        """The motion of a round's window, 1 T C, given its latents 1 T R Q C and which of its tokens are known."""
+        if self.engine.motion is None:
+            return self.rows[:, part.known : part.end]
+        there = self.there[part.known : part.end]
+        head = there.index(False) if False in there else len(there)
+        continues = head > 0 and not any(there[head:])
+        before = self._seen(part)[:, : head if continues else 0]
+        count = 1
+        if not continues and known.any() and not self.plan.moves:
+            count = CANDIDATES
+        found = [self._dreamt(part, number, before, i) for i in range(count)]
+        best = found[0] if count == 1 else min(found, key=lambda rows: self.unlikely(rows, pictures, known))
+        self.rows[:, part.known : part.end] = best
+        self.there[part.known : part.end] = [True] * (part.end - part.known)
+        return best
+
+    def _seen(self, part: Round) -> Tensor:
+        """The rows of a window. One that begins inside the clip begins with a still, as clips do."""
+        rows = self.rows[:, part.known : part.end].clone()
+        return stilled(rows) if part.known else rows
+
+    def _dreamt(self, part: Round, number: int, before: Tensor, candidate: int) -> Tensor:
+        """One motion of the window that goes on from the rows `before` 1 K C."""
+        plan, steps, head = self.plan, part.end - part.known, before.shape[1]
+        assert self.engine.motion is not None, "without a network of motion none is dreamt"
+        scale = told_of(self.whole.seconds_per_step, plan.width / plan.height)
+        dreamer = self.engine.dreamer(self.engine.motion, scale)
+        grid = Grid(steps, self.whole.rows, self.whole.columns, self.whole.seconds_per_step)
+        coded = steps_of(before) if head else before
+        known = torch.arange(steps) < head
+        latents = torch.cat([coded, torch.zeros(1, steps - head, CHANNELS)], 1)
+        window = Window(timeline(grid), latents, known, None, self._seconds(part))
+        obey = self._obey(part)
+        names = ("motion", number, candidate) if candidate else ("motion", number)
+        dreamt = solve(plan, dreamer, window, names, lead=on_steps(obey, coded) if obey else None)
+        if plan.motion != 1:  # every sample but the clip's first says how it differs from the one before
+            dreamt[:, int(head == 0) :, :SAMPLES] *= plan.motion
+            if not head:
+                dreamt[:, 0, STATE:SAMPLES] *= plan.motion
+        rows = motion_from(torch.cat([coded, dreamt], 1))
+        return on_samples(rows, obey) if obey else rows
+
+    def _clock(self, part: Round) -> np.ndarray:
+        clock = times(self.whole.steps, self.whole.seconds_per_step).reshape(self.whole.steps, -1)
+        clock = clock[part.known : part.end].copy()
+        if part.known:
+            clock[0] = clock[0, -1]
+        return clock.reshape(-1)
+
+    def _seconds(self, part: Round) -> Tensor:
+        return torch.from_numpy(self._clock(part).reshape(part.end - part.known, -1).mean(1)).float()
+
+    def _obey(self, part: Round) -> Change | None:
+        plan = self.plan
+        first: list[np.ndarray] = []
+        if self.there[0]:
+            on_samples(self.rows[:, :1], lambda rows: first.append(rows[0].copy()) or rows)  # type: ignore[func-returns-value]
+        seconds = (plan.frames - 1) / plan.fps
+        return lead(plan.camera, plan.tracks, self._clock(part), seconds, plan.width / plan.height,
+                    first[0] if first else None)
+
+    def unlikely(self, rows: Tensor, pictures: Tensor, known: Tensor) -> float:
+        """How badly the painter can tell the known pictures under a motion: the error of its velocity there."""
+        grid = Grid(pictures.shape[1], self.whole.rows, self.whole.columns, self.whole.seconds_per_step)
+        at = known.flatten().nonzero()[:, 0]
+        data = pictures.flatten(1, 3)[:, at]
+        dreamer = self.engine.dreamer(self.engine.transformer, scale_of(grid))
+        told = what_is_told(self.engine, self.plan, rows, grid)
+        told = None if told is None else told[:, at].to(self.engine.device)
+        positions = grid.positions()[at].to(self.engine.device)
+        velocity = dreamer.velocity(self.plan.prompt, data[:, :0].to(self.engine.device), positions, told)
+        noise = rng.normal(tuple(data.shape), self.plan.seed, "judge")
+        error = 0.0
+        for sigma in JUDGED_AT:
+            x = flow.interpolate(data, noise, torch.full((1, 1), sigma)).to(self.engine.device)
+            error += float((velocity(x, sigma).cpu() - flow.velocity(data, noise)).square().mean())
+        return error
+
+
+def stilled(rows: Tensor) -> Tensor:
+    """Rows of motion 1 T C whose first step stands still at its last sample."""
+    rows = rows.clone()
+    rows[:, 0, :SAMPLES] = rows[:, 0, SAMPLES - STATE : SAMPLES].repeat(1, SAMPLES // STATE)
+    return rows

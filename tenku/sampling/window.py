@@ -1,0 +1,95 @@
+"""A window of a clip: what the networks see at once, and the velocities that they give for it.
+
+Legend: N canvas tokens, K known tokens, T of both, C channels, F what a token is told of the motion, M captions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tenku import rng
+from tenku.engines.bundled import Dreamer, Engine
+from tenku.model import flow
+from tenku.model.motion import features
+from tenku.model.patches import Grid
+from tenku.sampling.guidance import guided, led, scheduled
+from tenku.sampling.plan import Plan
+from tenku.sampling.solvers import Velocity, euler
+
+# How hard the prompt pulls on each network; 0: as the request says. Motion follows words well without being pulled far.
+GUIDANCE = {"motion": 2.0, "noise": 0.0}
+FADE = 0.5  # seconds in which one caption gives way to the next
+
+
+@dataclass(frozen=True)
+class Window:
+    """Tokens of a grid, some of them known, and the time of each in the whole clip."""
+
+    grid: Grid
+    latents: Tensor  # 1 T C: of the known tokens; of canvas tokens what dreaming starts from, where it does
+    known: Tensor  # bool T
+    told: Tensor | None  # 1 T F
+    seconds: Tensor  # T
+
+
+Show = Callable[[int, Tensor], None]  # steps done, the canvas tokens as they look so far, 1 N C
+
+
+def captions(plan: Plan, stream: str) -> list[tuple[float, str]]:
+    """When each prompt begins to hold, in seconds. The motion of another clip follows that clip's prompt."""
+    if plan.moves and stream == "motion":
+        return [(0.0, plan.moves[0])]
+    return [(0.0, plan.prompt), *plan.captions]
+
+
+def shares(starts: Sequence[float], seconds: Tensor) -> Tensor:
+    """How much each caption says at each time T, adding up to one: M T. One fades into the next around its start."""
+    begun = torch.stack([((seconds - start) / FADE + 0.5).clamp(0, 1) for start in starts])
+    begun[0] = 1.0
+    return begun - torch.cat([begun[1:], torch.zeros_like(begun[:1])])
+
+
+def what_is_told(engine: Engine, plan: Plan, rows: Tensor, grid: Grid) -> Tensor | None:
+    """What each token of a window is told of its motion, 1 T C -> 1 N F; None for a model that is told nothing."""
+    return None if engine.motion is None else features(rows, engine.looks(plan.prompt), grid)
+
+
+def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Velocity:
+    """The velocity of a window's canvas tokens, in their order, under the plan's captions."""
+    device = dreamer.scale.device
+    canvas = (~window.known).nonzero()[:, 0]
+    order = torch.cat([window.known.nonzero()[:, 0], canvas])
+    known = window.latents[:, window.known].to(device)
+    positions = window.grid.positions()[order].to(device)
+    told = None if window.told is None else window.told[:, order].to(device)
+    asked = captions(plan, stream)
+    parts = shares([start for start, _ in asked], window.seconds[canvas])
+    heard = [i for i in range(len(asked)) if parts[i].max() > 0]
+    towards = scheduled([dreamer.velocity(asked[i][1], known, positions, told) for i in heard],
+                        parts[heard].to(device))
+    away = dreamer.velocity(plan.negative_prompt, known, positions, told)
+    return guided(towards, away, GUIDANCE[stream] or plan.guidance)
+
+
+def solve(
+    plan: Plan, dreamer: Dreamer, window: Window, stream: tuple[str, *tuple[int, ...]], start: float = 1.0,
+    lead: Callable[[Tensor], Tensor] | None = None, show: Show | None = None,
+) -> Tensor:
+    """Dreams a window's canvas tokens, 1 N C, from the noise of a stream, or from what is given and some noise."""
+    device = dreamer.scale.device
+    count = int((~window.known).sum())
+    seed = plan.moves[1] if plan.moves and stream[0] == "motion" else plan.seed
+    x = rng.normal((1, count, dreamer.model.config.channels), seed, *stream)
+    if start < 1:
+        x = flow.interpolate(window.latents[:, ~window.known], x, torch.full((1, 1), start))
+
+    def on_step(index: int, x: Tensor, v: Tensor, sigma: float) -> None:
+        if show:
+            show(index, flow.denoised(x, v, sigma))
+
+    velocity = led(velocity_of(plan, dreamer, window, stream[0]), lead)
+    return euler(velocity, x.to(device), flow.schedule(plan.steps, count) * start, on_step).cpu()

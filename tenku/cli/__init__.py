@@ -14,6 +14,10 @@ from tenku.errors import UserError
 
 VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cli/<verb>.py
     "generate": "make a signed video or image from a prompt",
+    "serve": "the Videos API, durable jobs and a studio in the browser",
+    "worker": "make clips for a server, on this machine or another",
+    "keys": "say who may use a server",
+    "hooks": "tell other programs when a video is done",
     "verify": "say where a file came from: its marks and its signature",
     "world": "draw, render and check captioned physical worlds",
     "train": "train the codec, the video transformer or the probe",

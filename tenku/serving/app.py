@@ -16,12 +16,14 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from tenku import __version__
-from tenku.serving import videos
+from tenku.serving import jobs, videos
 from tenku.serving.access import COOKIE, Guard, find_caller
 from tenku.serving.asked import ALIASES
 from tenku.serving.db import jobs as jobs_table
 from tenku.serving.errors import ApiError, missing
+from tenku.serving.verifying import verify_file
 from tenku.serving.videos import Fields, Service, service_of
+from tenku.world.lexicon import CAMERA, COLOUR, LIGHT, PLACE, SUBJECT
 
 log = logging.getLogger("tenku.server")
 STUDIO = Path(__file__).parent / "studio"
@@ -56,12 +58,13 @@ def status(call: Call) -> Response:
     """What the studio needs to know: models, the queue, and who is asking."""
     service, caller = service_of(call)
     with service.db.read() as connection:
-        counts: dict[str, int] = dict(connection.execute(select(jobs_table.c.status, func.count()).where(
-            jobs_table.c.status.in_(("queued", "in_progress"))).group_by(jobs_table.c.status)).tuples().all())
+        counts = {state: number for state, number in connection.execute(select(jobs_table.c.status, func.count()).where(
+            jobs_table.c.status.in_(jobs.ACTIVE)).group_by(jobs_table.c.status))}
+    words = {"subject": SUBJECT, "colour": COLOUR, "place": PLACE, "light": LIGHT, "camera": CAMERA}
     return JSONResponse({
-        "version": __version__, "models": list(service.served), "needs_key": service.needs_key,
+        "words": {kind: list(table) for kind, table in words.items()}, "version": __version__, "models": list(service.served), "needs_key": service.needs_key,
         "tenant": caller.tenant, "scopes": list(caller.scopes), "queued": counts.get("queued", 0),
-        "in_progress": counts.get("in_progress", 0), "reasons": list(videos.REASONS)})
+        "in_progress": counts.get("in_progress", 0), "reasons": videos.REASONS})
 
 
 def open_session(call: Call, fields: Fields) -> Response:
@@ -118,6 +121,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], dict[str, Any] | None], ...] =
     ("DELETE", "/v1/session", close_session, None),
     ("GET", "/v1/models", list_models, None),
     ("GET", "/v1/models/{model}", retrieve_model, None),
+    ("POST", "/v1/verify", verify_file, {"file": "(the file's bytes)"}),
     ("GET", "/v1/feedback", videos.export_feedback, None),
     ("POST", "/v1/videos", videos.create_video, _CREATE),
     ("GET", "/v1/videos", videos.list_videos, None),

@@ -46,6 +46,7 @@ jobs = Table(
     Column("tenant", String(40), nullable=False),
     Column("model", String(80), nullable=False),  # the served name
     Column("request", JSON, nullable=False),  # Request.to_json, whose model is the served name
+    Column("prompt", String(2000), nullable=False),  # to search in
     Column("asked", JSON, nullable=False),  # model, size and seconds in the client's words
     Column("parent", String(40)),  # the video that it is a remix of
     Column("status", String(20), nullable=False),  # queued, in_progress, completed, failed
@@ -197,7 +198,11 @@ class Database:
             if self.lite and self.url.database:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.engine = _connectable(self.url, self.lite, durable)
-            self._migrate()
+            try:
+                self._migrate()
+            except BaseException:
+                self.engine.dispose()
+                raise
         except (ArgumentError, ModuleNotFoundError):
             raise UserError("the database's URL cannot be used",
                             "sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME (pip install 'tenku[postgres]')"

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 from tenku.serving.db import Database, deliveries, history, hooks, jobs, requests, speeds
 from tenku.serving.errors import ApiError, full, missing
@@ -64,10 +66,17 @@ def submit(
     key: an Idempotency-Key; repeat: the client says that it sends the same call again. Raises ApiError for a key that
     stands for another call, and for what is too much.
     """
+    try:
+        return _submit(db, new, key, repeat, limits or Limits())
+    except IntegrityError:  # the same key at the same moment: the other was first
+        return _submit(db, new, key, repeat, limits or Limits())
+
+
+def _submit(db: Database, new: New, key: str | None, repeat: bool, limits: Limits) -> Job:
     with db.write() as connection:
         if found := _repeated(db, connection, new, key, repeat):
             return found
-        _check(db, connection, new.tenant, limits or Limits())
+        _check(db, connection, new.tenant, limits)
         row = _insert(db, connection, new)
         if key:
             connection.execute(insert(requests).values(tenant=new.tenant, key=key, fingerprint=new.fingerprint,
@@ -139,7 +148,8 @@ def _insert(db: Database, connection: Connection, new: New) -> Job:
         jobs.c.tenant == new.tenant, jobs.c.status.in_(ACTIVE))).scalar_one()
     virtual = running if running is not None else first if first is not None else 0.0
     row = connection.execute(insert(jobs).values(
-        id=f"video_{secrets.token_hex(12)}", tenant=new.tenant, model=new.model, request=new.request, asked=new.asked,
+        id=f"video_{secrets.token_hex(12)}", tenant=new.tenant, model=new.model, request=new.request,
+        prompt=new.request["prompt"], asked=new.asked,
         parent=new.parent, status="queued", priority=new.priority, turn=max(virtual, last or 0.0), work=new.work,
         created_at=db.clock, fingerprint=new.fingerprint, batch=new.batch, line=new.line,
         done=0, total=0, attempt=0, token=0).returning(jobs)).mappings().one()
@@ -240,12 +250,10 @@ def complete(
             raise Lost
         took = connection.execute(select(jobs.c.completed_at - jobs.c.started_at).where(
             jobs.c.id == job["id"])).scalar_one()
-        rate, old = took / job["work"], speed_of(connection, job["model"])
-        if old is None:
-            connection.execute(insert(speeds).values(model=job["model"], per_work=rate))
-        else:
-            connection.execute(update(speeds).where(speeds.c.model == job["model"]).values(
-                per_work=0.7 * old + 0.3 * rate))
+        rate = took / job["work"]
+        dialect = sqlite if db.lite else postgresql
+        connection.execute(dialect.insert(speeds).values(model=job["model"], per_work=rate).on_conflict_do_update(
+            index_elements=["model"], set_={"per_work": 0.7 * speeds.c.per_work + 0.3 * rate}))
 
 
 def fail(db: Database, job: Job, code: str, message: str) -> None:
@@ -293,11 +301,26 @@ def get(db: Database, tenant: str, job: str) -> Job:
     return dict(row)
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs of a tenant's; None: all of them."""
+
+    status: str | None = None
+    parent: str | None = None  # remixes of this one
+    words: str | None = None  # in the prompt, in any case
+
+
 def page(
-    db: Database, tenant: str, after: str | None, limit: int, *, newest_first: bool
+    db: Database, tenant: str, after: str | None, limit: int, *, newest_first: bool, only: Filter | None = None
 ) -> tuple[list[Job], bool]:
     """Jobs of a tenant's after a given one, and whether more follow. Raises ApiError for an unknown `after`."""
-    query = select(jobs).where(jobs.c.tenant == tenant)
+    query, only = select(jobs).where(jobs.c.tenant == tenant), only or Filter()
+    if only.status is not None:
+        query = query.where(jobs.c.status == only.status)
+    if only.parent is not None:
+        query = query.where(jobs.c.parent == only.parent)
+    for word in (only.words or "").split():
+        query = query.where(jobs.c.prompt.icontains(word, autoescape=True))
     if after is not None:
         seq = get(db, tenant, after)["seq"]
         query = query.where(jobs.c.seq < seq if newest_first else jobs.c.seq > seq)

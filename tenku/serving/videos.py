@@ -24,8 +24,9 @@ from tenku.serving.jobs import Job, New
 from tenku.serving.store import Store
 
 VARIANTS = ("video", "thumbnail", "spritesheet", "preview")
-REASONS = ("wrong subject", "wrong place", "wrong colour", "wrong action", "wrong camera", "ugly", "flicker",
-           "impossible", "beautiful", "true to the prompt", "good motion")
+REASONS = {"good": ("beautiful", "true to the prompt", "good motion", "surprising"),
+           "bad": ("wrong thing", "wrong place", "wrong colour", "wrong action", "wrong camera", "ugly", "flickers",
+                   "impossible")}
 LOOK = 0.25  # seconds between looks at a job that somebody follows
 VideoId = Annotated[str, Path(pattern=r"^video_[0-9a-f]{24}$", examples=["video_0123456789abcdef01234567"])]
 Fields = Annotated[dict[str, Any], Depends(read_fields)]
@@ -110,10 +111,17 @@ def retrieve_video(call: Call, id: VideoId) -> Response:
 def list_videos(
     call: Call, after: Annotated[str | None, Query(max_length=100)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20, order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
+    status: Annotated[str | None, Query(pattern="^(queued|in_progress|completed|failed)$")] = None,
+    parent: Annotated[str | None, Query(max_length=100)] = None,
+    words: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
-    """Your videos, newest first, a page at a time: `after` is the last id of the page before."""
+    """Your videos, newest first, a page at a time: `after` is the last id of the page before.
+
+    Beyond OpenAI's: only those of a status, remixes of a parent, or with all these words in the prompt.
+    """
     service, caller = service_of(call)
-    rows, more = jobs.page(service.db, caller.tenant, after, limit, newest_first=order == "desc")
+    rows, more = jobs.page(service.db, caller.tenant, after, limit, newest_first=order == "desc",
+                           only=jobs.Filter(status, parent, words))
     data = [video(row) for row in rows]
     return JSONResponse({"object": "list", "data": data, "has_more": more,
                          "first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None})
@@ -235,7 +243,7 @@ def give_feedback(call: Call, id: VideoId, fields: Annotated[dict[str, Any], Bod
     rating, reasons, words = fields.get("rating", 1 if other else 0), fields.get("reasons", []), fields.get("words", "")
     flags = [fields.get(name, False) for name in ("harmful", "consent")]
     for param, fine in (("rating", rating in (-1, 0, 1) and not isinstance(rating, bool)),
-                        ("reasons", isinstance(reasons, list) and all(r in REASONS for r in reasons)),
+                        ("reasons", isinstance(reasons, list) and all(r in (*REASONS["good"], *REASONS["bad"]) for r in reasons)),
                         ("words", isinstance(words, str) and len(words) <= 2000),
                         ("harmful", all(isinstance(flag, bool) for flag in flags))):
         if not fine:

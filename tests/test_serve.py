@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -10,7 +11,6 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -18,7 +18,7 @@ import pytest
 import servers
 from servers import Served, until
 
-from tenku import media
+from tenku import generate, media
 from tenku.provenance.verify import Verdict, examine
 
 SMALL = {"size": "64x48", "seconds": "0.5"}
@@ -63,12 +63,8 @@ def test_every_variant_is_sealed(client, made, tmp_path, variant, kind, size):
     assert examine(path).verdict is Verdict.MADE
 
 
-def test_the_same_request_at_the_command_line_gives_the_same_pictures(client, made, tmp_path):
-    from tenku import generate
-
+def test_the_same_request_at_the_command_line_gives_the_same_pictures(made):
     [result] = generate("a red ball on a beach", size="64x48", seconds=0.5, **FAST)
-    import hashlib
-
     assert hashlib.sha256(result.clip.frames.tobytes()).hexdigest() == made.tenku["facts"]["pictures_sha256"]
 
 
@@ -117,7 +113,7 @@ def test_pages_are_walked_to_the_end(client, made):
     extra = [client.videos.create(prompt=f"{i}", **SMALL, extra_body={"steps": 1}).id for i in range(4)]
     walked = [video.id for video in client.videos.list(limit=2)]
     assert walked[:4] == extra[::-1]
-    assert walked[-1] == [video.id for video in client.videos.list(order="asc", limit=1)][0]
+    assert walked[-1] == next(iter(client.videos.list(order="asc", limit=1))).id
     assert made.id in walked
     for name in extra:
         assert client.videos.delete(name).deleted is True
@@ -250,7 +246,7 @@ def test_delete_stops_the_work_within_a_step_and_leaves_nothing(served, client):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_kill_9_at_random_moments_loses_and_repeats_nothing(kind, tmp_path, tiny_model, served, client):
+def test_kill_9_at_random_moments_loses_and_repeats_nothing(kind, tmp_path, tiny_model):
     """A smaller number of kills than dev/bench/kills.py makes, on the tiny model."""
     if kind == "postgresql" and servers.postgres_programs() is None:
         pytest.skip("no PostgreSQL here")
@@ -274,7 +270,8 @@ def kills(server: Served, kills_wanted: int, seed: int) -> list[float]:
     for number in range(kills_wanted):
         accepted += [talk.post("/videos", body={**fields, "steps": 30, "seed": 0}, cast_to=object)["id"]
                      for _ in range(2)]
-        until(lambda: any(get(server, name)["tenku"]["steps_done"] for name in accepted[-2:]))
+        last = accepted[-2:]
+        until(lambda last=last: any(get(server, name)["tenku"]["steps_done"] for name in last))
         time.sleep(chance.random() * 0.5)
         what = ("worker", "server", "both")[number % 3]
         if what in ("worker", "both"):
@@ -285,9 +282,8 @@ def kills(server: Served, kills_wanted: int, seed: int) -> list[float]:
             server.start()
             talk = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0)
         started = time.monotonic()
-        until(lambda: get(server, accepted[-1])["status"] == "completed"
-              or any(get(server, name)["tenku"]["attempt"] > 1 for name in accepted[-2:])
-              or all(get(server, name)["status"] == "completed" for name in accepted[-2:]))
+        until(lambda last=last: any(get(server, name)["tenku"]["attempt"] > 1 for name in last)
+              or all(get(server, name)["status"] == "completed" for name in last))
         waits.append(time.monotonic() - started)
     for name in accepted:
         until(lambda name=name: get(server, name)["status"] == "completed")
@@ -298,16 +294,12 @@ def kills(server: Served, kills_wanted: int, seed: int) -> list[float]:
     assert "failed" not in once
     server.stop()
     server.start()  # sweeps when it starts
-    until(lambda: sorted(path.name for path in server.folder.glob("video_*/*/*") if not _known(server, path)) == [])
+    until(lambda: all(len(list((server.folder / name).iterdir())) == 1 for name in accepted))
     assert {path.name for path in server.folder.glob("video_*")} == set(accepted)
-    assert all(len(list((server.folder / name).iterdir())) == 1 for name in accepted)
+    files = {path.name for path in server.folder.glob("video_*/*/*")}
+    assert files == {"video.mp4", "thumbnail.webp", "spritesheet.jpg"}
     server.stop()
     return waits
-
-
-def _known(server: Served, path: Path) -> bool:
-    """Whether a file is one that its job's row names: one folder an attempt, of the attempt that ended."""
-    return path.name in ("video.mp4", "thumbnail.webp", "spritesheet.jpg") and len(list(path.parent.parent.iterdir())) == 1
 
 
 def get(server: Served, name: str) -> Any:

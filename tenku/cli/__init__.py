@@ -15,6 +15,7 @@ from tenku.errors import UserError
 VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cli/<verb>.py
     "generate": "make a signed video or image from a prompt",
     "serve": "the Videos API, durable jobs and a studio in the browser",
+    "jobs": "look after the videos of a server",
     "worker": "make clips for a server, on this machine or another",
     "keys": "say who may use a server",
     "hooks": "tell other programs when a video is done",

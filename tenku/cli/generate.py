@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, dest=field, metavar=metavar, help=f"{does} (default: {said})")
     parser.add_argument("--preview", type=Path, metavar="FILE", help="a .png to watch while the work goes on")
     parser.add_argument("--json", action="store_true", help="say what was made as JSON on stdout")
+    parser.add_argument("--server", metavar="URL", help="have a `tenku serve` make it (key: $TENKU_API_KEY)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -61,6 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     request = _request(arguments)
     targets = _targets(arguments.output, request)
+    if arguments.server:
+        from tenku.cli.jobs import ask
+
+        return ask(arguments, request, targets)
     _check(request, targets, arguments.preview)
 
     from tenku.sampling.generate import generate

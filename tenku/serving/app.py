@@ -57,12 +57,13 @@ def _model(name: str) -> dict[str, Any]:
 def status(call: Call) -> Response:
     """What the studio needs to know: models, the queue, and who is asking."""
     service, caller = service_of(call)
+    active = select(jobs_table.c.status, func.count()).where(jobs_table.c.status.in_(jobs.ACTIVE))
     with service.db.read() as connection:
-        counts = {state: number for state, number in connection.execute(select(jobs_table.c.status, func.count()).where(
-            jobs_table.c.status.in_(jobs.ACTIVE)).group_by(jobs_table.c.status))}
+        counts = {state: number for state, number in connection.execute(active.group_by(jobs_table.c.status))}
     words = {"subject": SUBJECT, "colour": COLOUR, "place": PLACE, "light": LIGHT, "camera": CAMERA}
     return JSONResponse({
-        "words": {kind: list(table) for kind, table in words.items()}, "version": __version__, "models": list(service.served), "needs_key": service.needs_key,
+        "words": {kind: list(table) for kind, table in words.items()}, "version": __version__,
+        "models": list(service.served), "needs_key": service.needs_key,
         "tenant": caller.tenant, "scopes": list(caller.scopes), "queued": counts.get("queued", 0),
         "in_progress": counts.get("in_progress", 0), "reasons": videos.REASONS})
 

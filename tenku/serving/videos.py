@@ -241,9 +241,10 @@ def give_feedback(call: Call, id: VideoId, fields: Annotated[dict[str, Any], Bod
     if other is not None:
         worse = jobs.get(service.db, caller.tenant, str(other))
     rating, reasons, words = fields.get("rating", 1 if other else 0), fields.get("reasons", []), fields.get("words", "")
+    known = [reason for reasons in REASONS.values() for reason in reasons]
     flags = [fields.get(name, False) for name in ("harmful", "consent")]
     for param, fine in (("rating", rating in (-1, 0, 1) and not isinstance(rating, bool)),
-                        ("reasons", isinstance(reasons, list) and all(r in (*REASONS["good"], *REASONS["bad"]) for r in reasons)),
+                        ("reasons", isinstance(reasons, list) and all(reason in known for reason in reasons)),
                         ("words", isinstance(words, str) and len(words) <= 2000),
                         ("harmful", all(isinstance(flag, bool) for flag in flags))):
         if not fine:

@@ -20,7 +20,7 @@ export async function make(place, { leaving, query }) {
   const bound = (name, properties) => {
     const input = h("input", { ...properties, name, oninput: () => { draft[name] = input.value; shown?.(); } });
     input.value = draft[name];
-    const output = properties.type === "range" ? h("output", {}) : null;
+    const output = properties.type === "range" ? h("span", {}) : null;
     const shown = output ? (() => { output.textContent = name === "seconds" ? (input.value === "0" ? "an image" : `${input.value} s`) : input.value; }) : null;
     shown?.();
     return [input, output];

@@ -60,12 +60,21 @@ def test_another_tenants_key_finds_nothing_and_changes_nothing(service):
     made = client(service, ann).post("/v1/videos", json={"prompt": "mine"}).json()["id"]
     other = client(service, bob)
     for method, path in routes():
-        if ID not in path:
+        if ID not in path or not path.startswith("/v1/videos"):
             continue
         body = {"json": {"prompt": "x", "rating": 1}} if method == "POST" else {}
         assert other.request(method, path.replace(ID, made), **body).status_code in (404, 405), (method, path)
     assert other.get("/v1/videos").json()["data"] == []
     assert other.get(f"/v1/videos?after={made}").status_code == 404
+    kept = client(service, ann).post("/v1/files", data={"purpose": "batch"}, files={"file": b"{}"}).json()["id"]
+    for method, path in (("GET", f"/v1/files/{kept}"), ("GET", f"/v1/files/{kept}/content"),
+                         ("DELETE", f"/v1/files/{kept}")):
+        assert other.request(method, path).status_code == 404
+    batch = {"input_file_id": kept, "endpoint": "/v1/videos", "completion_window": "24h"}
+    assert other.post("/v1/batches", json=batch).status_code == 404
+    theirs = client(service, ann).post("/v1/batches", json=batch).json()["id"]
+    assert other.get(f"/v1/batches/{theirs}").status_code == 404
+    assert other.post(f"/v1/batches/{theirs}/cancel").status_code == 404
     worse = other.post("/v1/videos", json={"prompt": "theirs"}).json()["id"]
     assert other.post(f"/v1/videos/{worse}/feedback", json={"better_than": made}).status_code == 404
     assert client(service, ann).get(f"/v1/videos/{made}").json()["status"] == "queued"

@@ -216,6 +216,41 @@ def test_events_tell_the_progress_step_by_step_with_previews(served, client):
     assert preview.headers["content-type"] == "image/webp"
 
 
+def test_a_batch_makes_a_video_of_every_line(client):
+    def line(custom: str, **body: Any) -> str:
+        return json.dumps({"custom_id": custom, "method": "POST", "url": "/v1/videos", "body": body}) + "\n"
+
+    good = {**SMALL, "steps": 1}
+    text = line("a", prompt="one", **good) + line("b", prompt="", **good) + "nonsense\n"
+    text += line("d", prompt="two", **good)
+    source = client.files.create(file=("wishes.jsonl", text.encode()), purpose="batch")
+    batch = client.batches.create(input_file_id=source.id, endpoint="/v1/videos", completion_window="24h")
+    assert batch.request_counts.total == 4
+    batch = until(lambda: (now := client.batches.retrieve(batch.id)).status == "completed" and now)
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (2, 2)
+    made = [json.loads(row) for row in client.files.content(batch.output_file_id).text.splitlines()]
+    assert [(row["custom_id"], row["response"]["body"]["status"]) for row in made] == [
+        ("a", "completed"), ("d", "completed")]
+    failed = [json.loads(row) for row in client.files.content(batch.error_file_id).text.splitlines()]
+    assert [(row["custom_id"], row["error"]["code"]) for row in failed] == [
+        ("b", "invalid_value"), (None, "invalid_json")]
+    assert batch.id in [one.id for one in client.batches.list()]
+    assert client.files.delete(source.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.content(source.id)
+
+
+def test_a_cancelled_batch_stops(client):
+    body = {**SMALL, "prompt": "x", "steps": 200}
+    lines = "".join(json.dumps({"custom_id": str(i), "method": "POST", "url": "/v1/videos", "body": body}) + "\n"
+                    for i in range(20))
+    source = client.files.create(file=("wishes.jsonl", lines.encode()), purpose="batch")
+    batch = client.batches.create(input_file_id=source.id, endpoint="/v1/videos", completion_window="24h")
+    client.batches.cancel(batch.id)
+    batch = until(lambda: (now := client.batches.retrieve(batch.id)).status == "cancelled" and now)
+    assert batch.request_counts.failed >= 19
+
+
 def test_metrics_and_health(served):
     for path, word in (("/health", b"ok"), ("/metrics", b'tenku_jobs{state="completed"}'), ("/", b"<html")):
         with urllib.request.urlopen(served.url + path, timeout=30) as answer:

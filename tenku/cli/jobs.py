@@ -7,7 +7,6 @@ import itertools
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +96,7 @@ def ask(arguments: argparse.Namespace, request: Request, targets: Sequence[Path]
     if arguments.preview:
         raise UserError("--preview cannot be with --server", "the studio shows previews")
     client = Client(arguments.server)
-    usual = replace(request, **{f.name: f.default for f in fields(request) if f.name != "prompt"}).to_json()
+    usual = type(request)(request.prompt).to_json()
     kept = {name: value for name, value in request.to_json().items()
             if value != usual[name] and name not in ("samples", "seed")}
     asked = [client.create(request.prompt, **{**kept, "seed": take.seed}) for take in request.each()]

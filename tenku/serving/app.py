@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from tenku import __version__
-from tenku.serving import jobs, videos
+from tenku.serving import batches, jobs, videos
 from tenku.serving.access import COOKIE, Guard, find_caller
 from tenku.serving.asked import ALIASES
 from tenku.serving.db import jobs as jobs_table
@@ -138,6 +138,16 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], dict[str, Any] | None], ...] =
     ("POST", "/v1/videos/{id}/cancel", videos.cancel_video, None),
     ("GET", "/v1/videos/{id}/events", videos.follow_video, None),
     ("GET", "/v1/videos/{id}/history", videos.video_history, None),
+    ("POST", "/v1/files", batches.upload_file, {"purpose": "batch", "file": "(the file's bytes)"}),
+    ("GET", "/v1/files", batches.list_files, None),
+    ("GET", "/v1/files/{id}", batches.retrieve_file, None),
+    ("DELETE", "/v1/files/{id}", batches.delete_file, None),
+    ("GET", "/v1/files/{id}/content", batches.file_content, None),
+    ("POST", "/v1/batches", batches.create_batch,
+     {"input_file_id": "file-...", "endpoint": "/v1/videos", "completion_window": "24h"}),
+    ("GET", "/v1/batches", batches.list_batches, None),
+    ("GET", "/v1/batches/{id}", batches.retrieve_batch, None),
+    ("POST", "/v1/batches/{id}/cancel", batches.cancel_batch, None),
     ("POST", "/v1/videos/{id}/feedback", videos.give_feedback, {"rating": 1, "reasons": ["beautiful"]}),
 )
 

@@ -95,11 +95,10 @@ def nested(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Form fields with the client's brackets: "characters[][id]" is a list of objects. Raises ApiError."""
     found: dict[str, Any] = {}
     for name, value in items:
-        head, *inner = re.findall(r"^[^\[\]]+|\[[^\[\]]*\]", name)[:5] or [name]
-        path = [head, *(part[1:-1] for part in inner)]
-        if head + "".join(inner) != name:
+        parts = re.fullmatch(r"([^\[\]]+)((?:\[[^\[\]]*\]){0,4})", name)
+        if parts is None:
             raise ApiError(400, f"The field {name[:60]!r} cannot be read", code="invalid_form")
-        _put(found, path, value, name)
+        _put(found, [parts[1], *re.findall(r"\[([^\[\]]*)\]", parts[2])], value, name)
     return found
 
 

@@ -170,7 +170,7 @@ batches = Table(
     Column("output", String(40)),
     Column("errors", String(40)),
     Column("status", String(20), nullable=False),
-    Column("rows", JSON, nullable=False),  # one [custom_id, job or null, error or null] a line of the input
+    Column("rows", JSON, nullable=False),  # one [custom_id, error or null] a line of the input
     Column("metadata", JSON),
     Column("created_at", Float, nullable=False),
     Column("completed_at", Float),

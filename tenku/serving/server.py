@@ -22,6 +22,7 @@ from tenku.errors import UserError
 from tenku.serving import jobs
 from tenku.serving.access import add_key, all_keys
 from tenku.serving.app import build
+from tenku.serving.batches import settle_batches
 from tenku.serving.db import Database, requests
 from tenku.serving.db import jobs as jobs_table
 from tenku.serving.hooks import deliver
@@ -151,6 +152,7 @@ def _keep_house(db: Database, store: Store, over: threading.Event) -> None:
             with db.write() as connection:
                 jobs.reap(db, connection)
             deliver(db)
+            settle_batches(db, store)
             if ticks % round(SWEEP / TICK) == 0:
                 expire(db, store)
                 sweep(db, store)

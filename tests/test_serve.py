@@ -19,6 +19,7 @@ import servers
 from servers import Served, until
 
 from tenku import generate, media
+from tenku.cli import main
 from tenku.provenance.verify import Verdict, examine
 
 SMALL = {"size": "64x48", "seconds": "0.5"}
@@ -277,6 +278,49 @@ def test_delete_stops_the_work_within_a_step_and_leaves_nothing(served, client):
     assert not (served.folder / video.id).exists()
 
 
+# -- the command as a client ----------------------------------------------------------------------------------
+
+
+def test_generate_with_a_server_writes_what_it_made(served, tmp_path, capsys):
+    out = tmp_path / "ball.mp4"
+    asked = ["generate", "a red ball", "--size", "64x48", "--seconds", "0.5", "--steps", "2", "--server", served.url]
+    assert main([*asked, "--samples", "2", "--seed", "5", "--json", "-o", str(out)]) == 0
+    made = json.loads(capsys.readouterr().out)["files"]
+    assert [file["frames"] for file in made] == [9, 9]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ball-1.mp4", "ball-2.mp4"]
+    assert examine(tmp_path / "ball-2.mp4").verdict is Verdict.MADE
+    assert main(["jobs", "show", made[1]["id"], "--server", served.url]) == 0
+    assert json.loads(capsys.readouterr().out)["tenku"]["seed"] == 6
+
+
+def test_jobs_are_listed_watched_cancelled_downloaded_and_deleted(served, client, tmp_path, capsys):
+    def jobs(*words: str) -> tuple[int, str]:
+        code = main(["jobs", *words, "--server", served.url])
+        return code, capsys.readouterr().out
+
+    video = client.videos.create(prompt="a red ball, twice", **SMALL, extra_body={"steps": 2})
+    assert jobs("watch", video.id)[0] == 0
+    assert video.id in jobs("list", "--limit", "3")[1]
+    assert jobs("download", video.id, "-o", str(tmp_path / "x.mp4"))[0] == 0
+    assert media.read_clip(tmp_path / "x.mp4").size == (64, 48)
+    assert jobs("delete", video.id)[0] == 0
+    assert jobs("show", video.id)[0] == 2
+    endless = client.videos.create(prompt="x", **SMALL, extra_body={"steps": 200})
+    assert jobs("cancel", endless.id) == (0, "cancelled\n")
+    assert jobs("watch", endless.id)[0] == 1
+
+
+def test_what_a_server_cannot_do_is_one_line(served, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tenku.serving.client.RETRIES", 0)
+    asked = ["generate", "x", "--server"]
+    for words in ([*asked, "nonsense"], [*asked, "http://127.0.0.1:1", "-o", str(tmp_path / "x.mp4")],
+                  [*asked, served.url, "-o", "x.webm"], [*asked, served.url, "--model", "other"],
+                  ["jobs", "cancel", "video_x", "--server", served.url]):
+        assert main(words) == 2
+        assert capsys.readouterr().err.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- kill -9 --------------------------------------------------------------------------------------------------
 
 
@@ -292,10 +336,10 @@ def test_kill_9_at_random_moments_loses_and_repeats_nothing(kind, tmp_path, tiny
             kills(Served(tmp_path / "lib", "--model", f"tiny={tiny_model}", db=url), kills_wanted=3, seed=2)
 
 
-def kills(server: Served, kills_wanted: int, seed: int) -> list[float]:
+def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> list[float]:
     """Kills server, worker or both at random moments under load; the seconds until work went on, for each kill."""
     chance = random.Random(seed)
-    fields = {"model": "tiny", "prompt": "a red ball", "size": "64x48", "seconds": 0.5}
+    fields = {"model": model, "prompt": "a red ball", "size": "64x48", "seconds": 0.5}
     server.start()
     talk = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0)
     same = talk.post("/videos", body={**fields, "steps": 30, "seed": 0}, cast_to=object)["id"]

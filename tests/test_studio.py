@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 import sqlite3
@@ -43,6 +44,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, tiny_model: Any) -> Iterato
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as start:
+        playwright.expect.set_options(timeout=WAIT)
         running = start.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield running
         running.close()
@@ -139,7 +141,7 @@ def test_a_job_goes_on_without_its_visitor_and_can_be_cancelled(served, page):
     page.get_by_role("progressbar").wait_for()
     page.goto("about:blank")
     page.goto(served.url)
-    playwright.expect(page.get_by_text("step ")).to_be_visible()
+    playwright.expect(page.get_by_text(re.compile(r"step \d+ of")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     playwright.expect(page.get_by_role("progressbar")).to_have_count(0)
     states = [row["status"] for row in page.request.get(f"{served.url}/v1/videos").json()["data"]]

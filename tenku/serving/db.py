@@ -71,10 +71,10 @@ jobs = Table(
     Column("fingerprint", String(64), nullable=False),  # of what the client sent
     Column("batch", String(40)),
     Column("line", Integer),  # of the batch's file
+    Index("jobs_next", "status", "priority", "turn"),
+    Index("jobs_mine", "tenant", "seq"),
+    Index("jobs_batch", "batch"),
 )
-Index("jobs_next", jobs.c.status, jobs.c.priority, jobs.c.turn)
-Index("jobs_mine", jobs.c.tenant, jobs.c.seq)
-Index("jobs_batch", jobs.c.batch)
 
 history = Table(
     "history", meta,

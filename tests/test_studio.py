@@ -141,7 +141,7 @@ def test_a_job_goes_on_without_its_visitor_and_can_be_cancelled(served, page):
     page.get_by_role("progressbar").wait_for()
     page.goto("about:blank")
     page.goto(served.url)
-    playwright.expect(page.get_by_text(re.compile(r"step \d+ of")).to_be_visible()
+    playwright.expect(page.get_by_text(re.compile(r"step \d+ of"))).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     playwright.expect(page.get_by_role("progressbar")).to_have_count(0)
     states = [row["status"] for row in page.request.get(f"{served.url}/v1/videos").json()["data"]]

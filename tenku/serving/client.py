@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 from tenku.errors import UserError
 
-RETRIES = 5  # of a call that got no answer, over half a minute; a create carries a key, so it makes one video however often it is sent
+RETRIES = 5  # of a call that got no answer, over half a minute; the key that goes with a create makes it one video
 PATIENCE = 30.0  # seconds for one answer
 
 

@@ -27,7 +27,7 @@ export async function clip(place, { rest: [id], leaving }) {
     list({ parent: id, limit: 24 }), video.remixed_from_video_id ? fetchVideo(video.remixed_from_video_id).catch(() => null) : null, status()]);
   const ending = still(video) ? "png" : "mp4";
   place.append(h("div", { class: "stage" },
-    h("figure", {}, player(video), h("figcaption", { class: "quote" }, video.prompt),
+    h("figure", {}, player(video), h("figcaption", {}, h("h1", { class: "quote" }, video.prompt)),
       h("div", { class: "row" },
         h("a", { class: "button", href: content(id), download: `${id}.${ending}` }, "Download"),
         !still(video) && h("a", { class: "button", href: content(id, "spritesheet"), download: `${id}.jpg` }, "All frames"),

@@ -118,7 +118,8 @@ seen = []
 
 # -- contract 1: the command is light -------------------------------------------------------------------------
 
-HEAVY = {"torch", "numpy", "av", "PIL", "mujoco", "c2pa", "cryptography", "safetensors", "scipy", "tqdm"}
+HEAVY = {"torch", "numpy", "av", "PIL", "mujoco", "c2pa", "cryptography", "safetensors", "scipy", "tqdm", "fastapi",
+         "sqlalchemy"}
 
 
 @pytest.mark.parametrize("program", ["import tenku", "from tenku.cli import main; main(['--help'])"])
@@ -168,6 +169,15 @@ def test_worlds_need_no_torch():
     wrong = [f"{m}:{line}" for m in worlds for name, line in imports(m) if name.partition(".")[0] == "torch"]
     none(wrong)
     load = "".join(f"import tenku.{module}\n" for module in worlds)
+    assert python(load + "import sys; print('torch' in sys.modules)").strip() == "False"
+
+
+def test_only_a_worker_process_loads_a_model():
+    heavy = ("torch", "tenku.model", "tenku.sampling", "tenku.engines", "tenku.training", "tenku.evaluation")
+    wrong = [f"{m}:{line} imports {name}" for m in modules() if m.startswith("serving") for name, line in imports(m)
+             if name.startswith(heavy)]
+    only(r"serving\.worker", wrong)
+    load = "".join(f"import tenku.{module}\n" for module in modules() if module.startswith("serving"))
     assert python(load + "import sys; print('torch' in sys.modules)").strip() == "False"
 
 
@@ -258,7 +268,8 @@ def test_nothing_is_unpickled_or_evaluated():
 
 def test_modules_only_define():
     """The one exception: MuJoCo reads these variables when it is imported."""
-    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.FunctionDef, ast.ClassDef)
+    allowed = (ast.Import, ast.ImportFrom, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.FunctionDef, ast.ClassDef,
+               ast.AsyncFunctionDef)
     wrong = []
     for module in modules():
         for number, node in enumerate(tree(module).body):
@@ -272,7 +283,8 @@ def test_modules_only_define():
 
 def test_importing_everything_writes_nothing_and_says_nothing():
     """After what they build on is loaded, our modules only define."""
-    load = "import torch, numpy, av, PIL.Image, safetensors.torch, tqdm, mujoco, c2pa, cryptography\n"
+    load = ("import torch, numpy, av, PIL.Image, safetensors.torch, tqdm, mujoco, c2pa, cryptography, fastapi\n"
+            "import uvicorn, sqlalchemy.dialects.postgresql, sqlalchemy.dialects.sqlite, starlette.staticfiles\n")
     ours = "".join(f"import tenku.{module}\n" for module in modules() if module != "__main__")
     assert python(WATCH + load + "sys.addaudithook(hook)\n" + ours + "print(*seen)").strip() == ""
 

@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keyframe", action="append", metavar="FILE@S",
                         help="a picture or a clip at second S; FILE@S:0.5 holds it half as firmly; repeat it for more")
     parser.add_argument("--loop", action="store_true", help="make a clip that repeats without a seam")
+    parser.add_argument("--server", metavar="URL", help="have a `tenku serve` make it (key: $TENKU_API_KEY)")
     making.add_arguments(parser)
 
 
@@ -39,4 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
         if made.added:
             print(f"note: the director added: {'; '.join(made.added)}", file=sys.stderr)
         request = Request.parse({"prompt": made.prompt, **values})
+    if arguments.server:
+        from tenku.cli.jobs import ask
+
+        return ask(arguments, request, making.targets(arguments.output, request))
     return making.make(request, arguments)

@@ -131,19 +131,19 @@ def _camera(said: str | None) -> Any:
 def make(request: Request, arguments: argparse.Namespace) -> int:
     """Checks, makes, seals and says so. An interrupted run leaves no file."""
     started = time.monotonic()
-    targets = _targets(arguments.output, request)
-    _check(request, targets, arguments.preview)
+    files = targets(arguments.output, request)
+    _check(request, files, arguments.preview)
 
     from tenku.sampling.generate import generate
 
     with _Progress(request, arguments.preview) as progress:
         results = generate(request, on_step=progress)
-        _write(results, targets, [Path(given.source) for given in request.inputs])
-    _report(request, results, targets, time.monotonic() - started, as_json=arguments.json)
+        _write(results, files, [Path(given.source) for given in request.inputs])
+    _report(request, results, files, time.monotonic() - started, as_json=arguments.json)
     return 0
 
 
-def _targets(output: Path | None, request: Request) -> list[Path]:
+def targets(output: Path | None, request: Request) -> list[Path]:
     """The files to write, one per sample: the name itself, or numbered names."""
 
     def numbered(path: Path) -> list[Path]:

@@ -1,0 +1,387 @@
+"""The queue: what is asked for, who works on it, and what became of it. All of it in the database.
+
+A job is queued, in progress, completed or failed. A worker that takes one gets a lease and a token; the token rises
+whenever the job changes hands, and every write of a worker names its token, so one that was frozen and wakes up finds
+that its writes match nothing. A lease that ran out puts the job back.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from tenku.serving.db import Database, deliveries, history, hooks, jobs, requests, speeds
+from tenku.serving.errors import ApiError, full, missing
+
+LEASE = 8.0  # seconds; a worker renews it well within
+ATTEMPTS = 3  # workers that may die over one job
+REPEAT = 300.0  # seconds in which the client's own retry is recognised
+REMEMBER = 86_400.0  # seconds that an Idempotency-Key is remembered
+ACTIVE = ("queued", "in_progress")
+
+Job = Mapping[str, Any]  # a row of `jobs`
+
+
+class Lost(Exception):
+    """The job is no longer this worker's: cancelled, deleted, or given to another."""
+
+
+@dataclass(frozen=True)
+class New:
+    """A job to be."""
+
+    tenant: str
+    model: str  # the served name
+    request: dict[str, Any]  # Request.to_json
+    asked: dict[str, Any]  # model, size and seconds in the client's words
+    work: float  # pixels times steps
+    fingerprint: str  # of what the client sent
+    parent: str | None = None
+    priority: int = 0
+    batch: str | None = None
+    line: int | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a tenant, and everybody together, may have waiting."""
+
+    most_waiting: int | None = None  # of the tenant
+    most_daily: int | None = None  # of the tenant, in 24 hours
+    most_queued: int = 1000  # of all tenants
+
+
+def submit(
+    db: Database, new: New, *, key: str | None = None, repeat: bool = False, limits: Limits | None = None
+) -> Job:
+    """Accepts a job, or returns the one that this call repeats.
+
+    key: an Idempotency-Key; repeat: the client says that it sends the same call again. Raises ApiError for a key that
+    stands for another call, and for what is too much.
+    """
+    try:
+        return _submit(db, new, key, repeat, limits or Limits())
+    except IntegrityError:  # the same key at the same moment: the other was first
+        return _submit(db, new, key, repeat, limits or Limits())
+
+
+def _submit(db: Database, new: New, key: str | None, repeat: bool, limits: Limits) -> Job:
+    with db.write() as connection:
+        if found := _repeated(db, connection, new, key, repeat):
+            return found
+        _check(db, connection, new.tenant, limits)
+        row = _insert(db, connection, new)
+        if key:
+            connection.execute(insert(requests).values(tenant=new.tenant, key=key, fingerprint=new.fingerprint,
+                                                       job=row["id"], at=row["created_at"]))
+        return row
+
+
+def submit_all(db: Database, connection: Connection, new: Sequence[New]) -> list[Job]:
+    """Accepts the jobs of a batch inside somebody's transaction; a batch may wait without limit."""
+    return [_insert(db, connection, one) for one in new]
+
+
+def _repeated(db: Database, connection: Connection, new: New, key: str | None, repeat: bool) -> Job | None:
+    mine = jobs.c.tenant == new.tenant
+    if key:
+        seen = connection.execute(select(requests).where(
+            requests.c.tenant == new.tenant, requests.c.key == key,
+            requests.c.at > db.clock - REMEMBER)).mappings().first()
+        if seen is None:
+            connection.execute(delete(requests).where(requests.c.tenant == new.tenant, requests.c.key == key))
+            return None
+        if seen["fingerprint"] != new.fingerprint:
+            raise ApiError(400, "This Idempotency-Key was used for another request", code="idempotency_key_reused",
+                           param="Idempotency-Key")
+        query = select(jobs).where(mine, jobs.c.id == seen["job"])
+    elif repeat:
+        query = select(jobs).where(mine, jobs.c.fingerprint == new.fingerprint, jobs.c.batch.is_(None),
+                                   jobs.c.created_at > db.clock - REPEAT).order_by(jobs.c.seq.desc()).limit(1)
+    else:
+        return None
+    row = connection.execute(query).mappings().first()
+    return dict(row) if row else None
+
+
+def _check(db: Database, connection: Connection, tenant: str, limits: Limits) -> None:
+    waiting = jobs.c.status.in_(ACTIVE)
+    mine = jobs.c.tenant == tenant
+    count = select(func.count()).select_from(jobs)
+    if limits.most_waiting is not None:
+        have = connection.execute(count.where(mine, waiting)).scalar_one()
+        if have >= limits.most_waiting:
+            raise full(f"You have {have} videos waiting, which is your limit", "too_many_waiting",
+                       _wait(connection, mine))
+    if limits.most_daily is not None:
+        today = and_(mine, jobs.c.created_at > db.clock - 86_400)
+        if connection.execute(count.where(today)).scalar_one() >= limits.most_daily:
+            first = connection.execute(select(func.min(jobs.c.created_at)).where(today)).scalar_one()
+            raise full(f"You have asked for {limits.most_daily} videos in 24 hours, which is your limit",
+                       "quota_exceeded", first + 86_400 - db.now(connection))
+    if connection.execute(count.where(jobs.c.status == "queued")).scalar_one() >= limits.most_queued:
+        raise full("The queue is full", "queue_full", _wait(connection, jobs.c.seq > 0))
+
+
+def _wait(connection: Connection, which: Any) -> float:
+    """Seconds until the next of these jobs is likely to be done."""
+    active = connection.execute(select(jobs).where(which, jobs.c.status.in_(ACTIVE)).order_by(
+        jobs.c.status, jobs.c.turn).limit(1)).mappings().first()
+    speed = speed_of(connection, active["model"]) if active else None
+    return active["work"] * speed if active and speed else 10.0
+
+
+def _insert(db: Database, connection: Connection, new: New) -> Job:
+    """Start-time fair queueing (Goyal, Vin, Cheng 1996): a tenant's next job begins, in virtual time, where its last
+    one ends, so tenants take turns in proportion to the work and not to how much they ask for."""
+    running, first = connection.execute(select(
+        func.max(case((jobs.c.status == "in_progress", jobs.c.turn))),
+        func.min(case((jobs.c.status == "queued", jobs.c.turn)))).where(jobs.c.status.in_(ACTIVE))).one()
+    last = connection.execute(select(func.max(jobs.c.turn + jobs.c.work)).where(
+        jobs.c.tenant == new.tenant, jobs.c.status.in_(ACTIVE))).scalar_one()
+    virtual = running if running is not None else first if first is not None else 0.0
+    row = connection.execute(insert(jobs).values(
+        id=f"video_{secrets.token_hex(12)}", tenant=new.tenant, model=new.model, request=new.request,
+        prompt=new.request["prompt"], asked=new.asked,
+        parent=new.parent, status="queued", priority=new.priority, turn=max(virtual, last or 0.0), work=new.work,
+        created_at=db.clock, fingerprint=new.fingerprint, batch=new.batch, line=new.line,
+        done=0, total=0, attempt=0, token=0).returning(jobs)).mappings().one()
+    _note(db, connection, row["id"], "queued")
+    return dict(row)
+
+
+def _note(db: Database, connection: Connection, job: str, state: str, detail: str = "") -> None:
+    connection.execute(insert(history).values(job=job, at=db.clock, state=state, detail=detail))
+
+
+# -- what a worker does ---------------------------------------------------------------------------------------
+
+
+def claim(db: Database, worker: str, models: Sequence[str]) -> Job | None:
+    """The next job for a worker that has these models, now its own; None when there is none."""
+    claimable = and_(jobs.c.status == "queued", jobs.c.model.in_(models))
+    with db.read() as connection:  # cheap, and most often the answer
+        lapsed = and_(jobs.c.status == "in_progress", jobs.c.lease_until < db.clock)
+        if not connection.execute(select(jobs.c.seq).where(or_(claimable, lapsed)).limit(1)).first():
+            return None
+    with db.write() as connection:
+        reap(db, connection)
+        first = connection.execute(select(jobs.c.id).where(claimable).order_by(
+            jobs.c.priority.desc(), jobs.c.turn, jobs.c.seq).limit(1).with_for_update(skip_locked=True)).scalar()
+        if first is None:
+            return None
+        row = connection.execute(update(jobs).where(jobs.c.id == first).values(
+            status="in_progress", worker=worker, token=jobs.c.token + 1, attempt=jobs.c.attempt + 1,
+            lease_until=db.clock + LEASE, started_at=db.clock, stepped_at=db.clock, done=0,
+            artifacts=None).returning(jobs)).mappings().one()
+        _note(db, connection, first, "in_progress", worker)
+        return dict(row)
+
+
+def reap(db: Database, connection: Connection) -> None:
+    """Puts jobs back whose lease ran out, and gives up those that outlived too many workers."""
+    lapsed = connection.execute(select(jobs).where(
+        jobs.c.status == "in_progress", jobs.c.lease_until < db.clock).with_for_update(
+            skip_locked=True)).mappings().all()
+    for row in lapsed:
+        if row["attempt"] >= ATTEMPTS:
+            error = {"code": "worker_lost", "message": f"{ATTEMPTS} workers ended while making this video"}
+            _settle(db, connection, row["id"], status="failed", error=error)
+        else:
+            connection.execute(update(jobs).where(jobs.c.id == row["id"]).values(
+                status="queued", token=jobs.c.token + 1, lease_until=None, worker=None))
+            _note(db, connection, row["id"], "queued", f"lost by {row['worker']}"[:200])
+
+
+def abandon(db: Database, worker: str) -> None:
+    """Ends the leases of a worker that is known to be dead, so that nobody waits for them to run out."""
+    with db.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.status == "in_progress", jobs.c.worker == worker).values(
+            lease_until=0.0))
+        reap(db, connection)
+
+
+def step(db: Database, job: Job, done: int, total: int, preview: dict[str, Any] | None = None) -> float:
+    """Records progress and renews the lease. Returns for how many seconds nobody has watched.
+
+    Raises Lost when the job is no longer this worker's.
+    """
+    values: dict[str, Any] = {"done": done, "total": total, "stepped_at": db.clock, "lease_until": db.clock + LEASE}
+    if preview is not None:
+        values["artifacts"] = {"preview": preview}
+    with db.write() as connection:
+        row = connection.execute(update(jobs).where(_held(job)).values(**values).returning(
+            db.clock - func.coalesce(jobs.c.watched_at, 0.0))).first()
+    if row is None:
+        raise Lost
+    return float(row[0])
+
+
+def renew(db: Database, job: Job, stall: float) -> bool:
+    """Renews the lease of work that still moves: a step within `stall` seconds. False when it is lost."""
+    with db.write() as connection:
+        return connection.execute(update(jobs).where(_held(job), jobs.c.stepped_at > db.clock - stall).values(
+            lease_until=db.clock + LEASE)).rowcount == 1
+
+
+def release(db: Database, job: Job) -> None:
+    """Puts a job back that its worker, told to stop, will not finish. Counts as no attempt."""
+    with db.write() as connection:
+        if connection.execute(update(jobs).where(_held(job)).values(
+                status="queued", token=jobs.c.token + 1, attempt=jobs.c.attempt - 1, lease_until=None,
+                worker=None)).rowcount:
+            _note(db, connection, job["id"], "queued", f"given back by {job['worker']}"[:200])
+
+
+def complete(
+    db: Database, job: Job, artifacts: dict[str, Any], facts: dict[str, Any], keep: float | None
+) -> None:
+    """The clip is there. keep: seconds until it expires. Raises Lost."""
+    with db.write() as connection:
+        if not _settle(db, connection, job["id"], token=job["token"], status="completed", artifacts=artifacts,
+                       facts=facts, expires_at=None if keep is None else db.clock + keep):
+            raise Lost
+        took = connection.execute(select(jobs.c.completed_at - jobs.c.started_at).where(
+            jobs.c.id == job["id"])).scalar_one()
+        rate = took / job["work"]
+        dialect = sqlite if db.lite else postgresql
+        connection.execute(dialect.insert(speeds).values(model=job["model"], per_work=rate).on_conflict_do_update(
+            index_elements=["model"], set_={"per_work": 0.7 * speeds.c.per_work + 0.3 * rate}))
+
+
+def fail(db: Database, job: Job, code: str, message: str) -> None:
+    """The job cannot be done. Raises Lost."""
+    with db.write() as connection:
+        if not _settle(db, connection, job["id"], token=job["token"], status="failed",
+                       error={"code": code, "message": message}):
+            raise Lost
+
+
+def _held(job: Job) -> Any:
+    return and_(jobs.c.id == job["id"], jobs.c.token == job["token"], jobs.c.status == "in_progress")
+
+
+def _settle(db: Database, connection: Connection, job: str, *, token: int | None = None, **values: Any) -> bool:
+    """The one way into a final state: once, with its history and its webhooks, in one transaction."""
+    held = and_(jobs.c.id == job, jobs.c.status.in_(ACTIVE))
+    if token is not None:
+        held = and_(held, jobs.c.token == token, jobs.c.status == "in_progress")
+    else:
+        values["token"] = jobs.c.token + 1  # whoever works on it loses it
+    row = connection.execute(update(jobs).where(held).values(
+        completed_at=db.clock, lease_until=None, **values).returning(jobs.c.tenant, jobs.c.completed_at)).first()
+    if row is None:
+        return False
+    error = values.get("error") or {}
+    _note(db, connection, job, values["status"], str(error.get("code", "")))
+    body = json.dumps({"id": f"evt_{secrets.token_hex(12)}", "object": "event", "created_at": int(row.completed_at),
+                       "type": f"video.{values['status']}", "data": {"id": job}})
+    for hook in connection.execute(select(hooks.c.id).where(hooks.c.tenant == row.tenant)).scalars().all():
+        connection.execute(insert(deliveries).values(id=json.loads(body)["id"], hook=hook, body=body, tries=0,
+                                                     due_at=row.completed_at))
+    return True
+
+
+# -- what clients do ------------------------------------------------------------------------------------------
+
+
+def get(db: Database, tenant: str, job: str) -> Job:
+    """One job of a tenant's. Raises ApiError when there is none."""
+    with db.read() as connection:
+        row = connection.execute(select(jobs).where(jobs.c.id == job, jobs.c.tenant == tenant)).mappings().first()
+    if row is None:
+        raise missing("video", job)
+    return dict(row)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs of a tenant's; None: all of them."""
+
+    status: str | None = None
+    parent: str | None = None  # remixes of this one
+    words: str | None = None  # in the prompt, in any case
+
+
+def page(
+    db: Database, tenant: str, after: str | None, limit: int, *, newest_first: bool, only: Filter | None = None
+) -> tuple[list[Job], bool]:
+    """Jobs of a tenant's after a given one, and whether more follow. Raises ApiError for an unknown `after`."""
+    query, only = select(jobs).where(jobs.c.tenant == tenant), only or Filter()
+    if only.status is not None:
+        query = query.where(jobs.c.status == only.status)
+    if only.parent is not None:
+        query = query.where(jobs.c.parent == only.parent)
+    for word in (only.words or "").split():
+        query = query.where(jobs.c.prompt.icontains(word, autoescape=True))
+    if after is not None:
+        seq = get(db, tenant, after)["seq"]
+        query = query.where(jobs.c.seq < seq if newest_first else jobs.c.seq > seq)
+    query = query.order_by(jobs.c.seq.desc() if newest_first else jobs.c.seq.asc()).limit(limit + 1)
+    with db.read() as connection:
+        rows: list[Job] = [dict(row) for row in connection.execute(query).mappings()]
+    return rows[:limit], len(rows) > limit
+
+
+def cancel(db: Database, tenant: str, job: str) -> Job:
+    """Ends a job that waits or runs; one that is finished stays as it is. Raises ApiError when there is none."""
+    row = get(db, tenant, job)
+    if row["status"] in ACTIVE:
+        with db.write() as connection:
+            _settle(db, connection, job, status="failed", artifacts=None,
+                    error={"code": "cancelled", "message": "The video was cancelled"})
+        row = get(db, tenant, job)
+    return row
+
+
+def remove(db: Database, tenant: str, job: str) -> None:
+    """Forgets a job in whatever state; its worker notices at the next step. Raises ApiError when there is none."""
+    with db.write() as connection:
+        if not connection.execute(delete(jobs).where(jobs.c.id == job, jobs.c.tenant == tenant)).rowcount:
+            raise missing("video", job)
+        connection.execute(delete(history).where(history.c.job == job))
+        connection.execute(delete(requests).where(requests.c.job == job))
+
+
+def watch(db: Database, job: str) -> None:
+    """Notes that somebody follows a job, so that previews are worth making."""
+    with db.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id == job).values(watched_at=db.clock))
+
+
+def speed_of(connection: Connection, model: str) -> float | None:
+    """Seconds a unit of work, as measured; None before the first clip."""
+    return connection.execute(select(speeds.c.per_work).where(speeds.c.model == model)).scalar()
+
+
+def eta(db: Database, job: Job) -> float | None:
+    """Seconds until a job is likely to be done, from measured speed; None where nothing is known yet."""
+    if job["status"] not in ACTIVE:
+        return None
+    with db.read() as connection:
+        now, speed = db.now(connection), speed_of(connection, job["model"])
+        if job["status"] == "in_progress":
+            return _remaining(job, now, speed)
+        running = [dict(r) for r in connection.execute(select(jobs).where(
+            jobs.c.status == "in_progress")).mappings()]
+        ahead = connection.execute(select(func.coalesce(func.sum(jobs.c.work), 0.0)).where(
+            jobs.c.status == "queued", or_(jobs.c.priority > job["priority"], and_(
+                jobs.c.priority == job["priority"], or_(jobs.c.turn < job["turn"], and_(
+                    jobs.c.turn == job["turn"], jobs.c.seq < job["seq"])))))).scalar_one()
+    if speed is None:
+        return None
+    current = sum(_remaining(r, now, speed) or 0.0 for r in running)
+    return (current + ahead * speed) / max(1, len(running)) + job["work"] * speed
+
+
+def _remaining(job: Job, now: float, speed: float | None) -> float | None:
+    if job["done"] and job["total"]:
+        return (now - job["started_at"]) / job["done"] * (job["total"] - job["done"])
+    return None if speed is None else max(0.0, job["work"] * speed - (now - job["started_at"]))

@@ -1,0 +1,52 @@
+// The server's own Videos API, nothing besides: what the studio can do, any client can.
+export class Failure extends Error {
+  constructor(status, error) {
+    super(error?.message ?? `The server answered ${status}`);
+    this.status = status;
+    this.code = error?.code;
+    this.param = error?.param;
+  }
+}
+
+export async function call(method, path, body) {
+  const options = { method, headers: {} };
+  if (body instanceof FormData) options.body = body;
+  else if (body !== undefined) {
+    options.body = JSON.stringify(body);
+    options.headers["content-type"] = "application/json";
+  }
+  let answer;
+  try {
+    answer = await fetch(`/v1${path}`, options);
+  } catch {
+    throw new Failure(0, { message: "The server does not answer. Is it still running?" });
+  }
+  const data = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Failure(answer.status, data.error);
+  return data;
+}
+
+export const content = (id, variant = "video", mark = "") =>
+  `/v1/videos/${id}/content?variant=${variant}${mark === "" ? "" : `&step=${mark}`}`;
+
+export const list = (query) => call("GET", `/videos?${new URLSearchParams(query)}`);
+export const video = (id) => call("GET", `/videos/${id}`);
+export const remove = (id) => call("DELETE", `/videos/${id}`);
+export const cancel = (id) => call("POST", `/videos/${id}/cancel`);
+export const create = (fields) => call("POST", "/videos", fields);
+export const remix = (id, fields) => call("POST", `/videos/${id}/remix`, fields);
+export const feedback = (id, fields) => call("POST", `/videos/${id}/feedback`, fields);
+
+// Follows a job; the browser reconnects by itself when the server comes back.
+export function follow(id, on) {
+  const source = new EventSource(`/v1/videos/${id}/events`);
+  source.addEventListener("progress", (event) => on(JSON.parse(event.data)));
+  source.addEventListener("done", (event) => { source.close(); on(JSON.parse(event.data)); });
+  source.addEventListener("deleted", () => { source.close(); on(null); });
+  return () => source.close();
+}
+
+let known;
+// The models, the words they know, and who we are; asked once.
+export const status = () => (known ??= call("GET", "/status").catch((error) => { known = undefined; throw error; }));
+export const forget = () => { known = undefined; };

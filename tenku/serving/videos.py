@@ -1,0 +1,299 @@
+"""The Videos API: what the official client's `videos.*` calls, and what Tenku has beyond it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Body, Depends, Path, Query
+from sqlalchemy import insert, select
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request as Call
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from tenku.serving import jobs
+from tenku.serving.access import Caller
+from tenku.serving.asked import Asked, fingerprint, parse, read_fields, refuse_unknown, understand
+from tenku.serving.db import Database, feedback, history
+from tenku.serving.errors import ApiError
+from tenku.serving.jobs import Job, New
+from tenku.serving.store import Store
+
+VARIANTS = ("video", "thumbnail", "spritesheet", "preview")
+REASONS = {"good": ("beautiful", "true to the prompt", "good motion", "surprising"),
+           "bad": ("wrong thing", "wrong place", "wrong colour", "wrong action", "wrong camera", "ugly", "flickers",
+                   "impossible")}
+LOOK = 0.25  # seconds between looks at a job that somebody follows
+VideoId = Annotated[str, Path(pattern=r"^video_[0-9a-f]{24}$", examples=["video_0123456789abcdef01234567"])]
+Fields = Annotated[dict[str, Any], Depends(read_fields)]
+
+
+@dataclass
+class Service:
+    """What the routes share."""
+
+    db: Database
+    store: Store
+    served: tuple[str, ...]  # names of models, the default first
+    needs_key: bool
+    most_queued: int = 1000
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def service_of(call: Call) -> tuple[Service, Caller]:
+    """What a route works with."""
+    return call.app.state.service, call.state.caller
+
+
+# -- making ---------------------------------------------------------------------------------------------------
+
+
+def create_video(call: Call, fields: Fields) -> Response:
+    """Make a video. Multipart or JSON. Beside OpenAI's fields: negative_prompt, fps, seed, steps, guidance."""
+    service, _ = service_of(call)
+    return _submit(call, understand(fields, service.served, "create"))
+
+
+def remix_video(call: Call, id: VideoId, fields: Fields) -> Response:
+    """The same video under another prompt: same seed, so the same noise, size and length."""
+    service, caller = service_of(call)
+    parent = jobs.get(service.db, caller.tenant, id)
+    refuse_unknown(fields, ("prompt", "seed"))
+    changes = {name: value for name, value in fields.items() if value is not None}
+    if "prompt" not in changes:
+        raise ApiError(400, "The prompt is missing", code="invalid_value", param="prompt")
+    request = parse({**parent["request"], **changes})
+    asked = Asked(parent["model"], request, parent["asked"], fingerprint(f"remix {id}", fields))
+    return _submit(call, asked, parent=id)
+
+
+def refuse_mode(call: Call, fields: Fields) -> Response:
+    """Edits, extensions and characters need a model that can hold what it is given."""
+    what = {"edits": "edit a video", "extensions": "extend a video"}.get(call.url.path.rpartition("/")[2],
+                                                                          "make characters")
+    raise ApiError(400, f"This server cannot {what} yet: it makes videos from prompts, and remixes them",
+                   code="unsupported_mode", param="video")
+
+
+def get_character(call: Call, id: Annotated[str, Path(max_length=100)]) -> Response:
+    """There are no characters, so none is found."""
+    raise ApiError(404, "No such character", code="not_found", param="id")
+
+
+def _submit(call: Call, asked: Asked, parent: str | None = None) -> Response:
+    service, caller = service_of(call)
+    if asked.request.samples != 1:
+        raise ApiError(400, "A video is one take: ask again with another seed for another", code="invalid_value",
+                       param="samples")
+    key = call.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= 255:
+        raise ApiError(400, "An Idempotency-Key has 1 to 255 characters", param="Idempotency-Key",
+                       code="invalid_value")
+    retried = call.headers.get("x-stainless-retry-count", "0") not in ("", "0")
+    new = New(caller.tenant, asked.model, asked.request.to_json(), asked.words, asked.work, asked.fingerprint, parent)
+    job = jobs.submit(service.db, new, key=key, repeat=retried, limits=caller.limits(service.most_queued))
+    return _answer(service, job)
+
+
+# -- looking --------------------------------------------------------------------------------------------------
+
+
+def retrieve_video(call: Call, id: VideoId) -> Response:
+    """One video, whatever became of it: a failed one is an answer and no error."""
+    service, caller = service_of(call)
+    return _answer(service, jobs.get(service.db, caller.tenant, id))
+
+
+def list_videos(
+    call: Call, after: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20, order: Annotated[str, Query(pattern="^(asc|desc)$")] = "desc",
+    status: Annotated[str | None, Query(pattern="^(queued|in_progress|completed|failed)$")] = None,
+    parent: Annotated[str | None, Query(max_length=100)] = None,
+    words: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    """Your videos, newest first, a page at a time: `after` is the last id of the page before.
+
+    Beyond OpenAI's: only those of a status, remixes of a parent, or with all these words in the prompt.
+    """
+    service, caller = service_of(call)
+    rows, more = jobs.page(service.db, caller.tenant, after, limit, newest_first=order == "desc",
+                           only=jobs.Filter(status, parent, words))
+    data = [video(row) for row in rows]
+    return JSONResponse({"object": "list", "data": data, "has_more": more,
+                         "first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None})
+
+
+def video_history(call: Call, id: VideoId) -> Response:
+    """Every state that a video was in, and when."""
+    service, caller = service_of(call)
+    jobs.get(service.db, caller.tenant, id)
+    with service.db.read() as connection:
+        rows = connection.execute(select(history.c.at, history.c.state, history.c.detail).where(
+            history.c.job == id).order_by(history.c.seq)).mappings().all()
+    return JSONResponse({"object": "list", "data": [dict(row) for row in rows]})
+
+
+async def follow_video(call: Call, id: VideoId) -> Response:
+    """Server-sent events: `progress` with the video whenever something changed, `done` at the end."""
+    service, caller = service_of(call)
+    first = await run_in_threadpool(jobs.get, service.db, caller.tenant, id)
+
+    async def events() -> AsyncIterator[str]:
+        seen, job, ticks = "", first, 0
+        while True:
+            eta = await run_in_threadpool(jobs.eta, service.db, job)
+            body = json.dumps(video(job, eta))
+            over = job["status"] not in jobs.ACTIVE
+            state = json.dumps([job["status"], job["done"], job["artifacts"]])
+            if over or state != seen:
+                seen = state
+                yield f"event: {'done' if over else 'progress'}\ndata: {body}\n\n"
+            elif ticks % 40 == 39:
+                yield ": still here\n\n"
+            if over or service.stopping.is_set():
+                return
+            if ticks % 8 == 0:
+                await run_in_threadpool(jobs.watch, service.db, id)
+            ticks += 1
+            await asyncio.sleep(LOOK)
+            try:
+                job = await run_in_threadpool(jobs.get, service.db, caller.tenant, id)
+            except ApiError:
+                yield f"event: deleted\ndata: {json.dumps({'id': id})}\n\n"
+                return
+
+    return StreamingResponse(events(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+
+def video_content(
+    call: Call, id: VideoId, variant: Annotated[str, Query(pattern=f"^({'|'.join(VARIANTS)})$")] = "video"
+) -> Response:
+    """The file, or a part of it by Range: video, thumbnail, spritesheet; preview while it is being made."""
+    service, caller = service_of(call)
+    job = jobs.get(service.db, caller.tenant, id)
+    artifact = (job["artifacts"] or {}).get(variant)
+    if artifact is None and job["status"] != "completed":
+        raise ApiError(404, f"The video is {job['status'].replace('_', ' ')}: there is no {variant} of it",
+                       code="video_not_ready", param="variant")
+    if artifact is None or not service.store.exists(artifact["key"]):
+        raise ApiError(404, f"There is no {variant} of this video any more" if job["expires_at"] else
+                       f"There is no {variant} of this video", code="not_found", param="variant")
+    return _file(call, service.store, artifact, f"{id}-{variant}{artifact['key'][artifact['key'].rindex('.'):]}")
+
+
+def _file(call: Call, store: Store, artifact: Mapping[str, Any], name: str) -> Response:
+    """RFC 9110, section 14: one range or all of it."""
+    size, tag = artifact["bytes"], f'"{artifact["key"]}"'
+    headers = {"accept-ranges": "bytes", "etag": tag, "content-disposition": f'inline; filename="{name}"',
+               "cache-control": "private, max-age=600"}
+    if call.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    start, stop, status = 0, size, 200
+    asked = re.fullmatch(r"bytes=(\d{0,15})-(\d{0,15})", call.headers.get("range", ""))
+    if asked and asked[0] != "bytes=-" and call.headers.get("if-range", tag) == tag:
+        first, last = asked.groups()
+        start = int(first) if first else max(0, size - int(last))
+        stop = min(size, int(last) + 1) if first and last else size
+        if start >= stop:
+            raise ApiError(416, "There are no such bytes", code="invalid_range",
+                           headers={"Content-Range": f"bytes */{size}"})
+        status = 206
+        headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
+    headers["content-length"] = str(stop - start)
+    if call.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=artifact["type"])
+    return StreamingResponse(store.read(artifact["key"], start, stop), status, headers, artifact["type"])
+
+
+# -- ending ---------------------------------------------------------------------------------------------------
+
+
+def cancel_video(call: Call, id: VideoId) -> Response:
+    """Stops a video that waits or is being made, within a step. A finished one stays as it is."""
+    service, caller = service_of(call)
+    job = jobs.cancel(service.db, caller.tenant, id)
+    if job["status"] == "failed":
+        service.store.remove(id)
+    return _answer(service, job)
+
+
+def delete_video(call: Call, id: VideoId) -> Response:
+    """Deletes a video in whatever state, and its files."""
+    service, caller = service_of(call)
+    jobs.remove(service.db, caller.tenant, id)
+    service.store.remove(id)
+    return JSONResponse({"id": id, "object": "video.deleted", "deleted": True})
+
+
+# -- feedback -------------------------------------------------------------------------------------------------
+
+
+def give_feedback(call: Call, id: VideoId, fields: Annotated[dict[str, Any], Body(embed=False)]) -> Response:
+    """What somebody thinks of a video: rating 1, 0 or -1, reasons, words, harmful, better_than, consent."""
+    service, caller = service_of(call)
+    job = jobs.get(service.db, caller.tenant, id)
+    refuse_unknown(fields, ("rating", "reasons", "words", "harmful", "better_than", "consent"))
+    other = fields.get("better_than")
+    if other is not None:
+        worse = jobs.get(service.db, caller.tenant, str(other))
+    rating, reasons, words = fields.get("rating", 1 if other else 0), fields.get("reasons", []), fields.get("words", "")
+    known = [reason for reasons in REASONS.values() for reason in reasons]
+    flags = [fields.get(name, False) for name in ("harmful", "consent")]
+    for param, fine in (("rating", rating in (-1, 0, 1) and not isinstance(rating, bool)),
+                        ("reasons", isinstance(reasons, list) and all(reason in known for reason in reasons)),
+                        ("words", isinstance(words, str) and len(words) <= 2000),
+                        ("harmful", all(isinstance(flag, bool) for flag in flags))):
+        if not fine:
+            raise ApiError(400, f"{param} cannot be so", code="invalid_value", param=param)
+    clip = {"chosen": job["facts"], **({"rejected": worse["facts"], "rejected_request": worse["request"]}
+                                       if other is not None else {})}
+    with service.db.write() as connection:
+        connection.execute(insert(feedback).values(
+            job=id, other=other, tenant=caller.tenant, at=service.db.clock, rating=rating, reasons=reasons,
+            words=words, harmful=int(flags[0]), consent=int(flags[1]), request=job["request"], clip=clip))
+    return JSONResponse({"object": "video.feedback", "id": id, "recorded": True})
+
+
+def export_feedback(call: Call) -> Response:
+    """All feedback, one JSON object a line: a preference dataset. `consent` says what may be learnt from."""
+    service, _ = service_of(call)
+    with service.db.read() as connection:
+        rows = connection.execute(select(feedback).order_by(feedback.c.seq)).mappings().all()
+    lines = [json.dumps({**row, "harmful": bool(row["harmful"]), "consent": bool(row["consent"])}) for row in rows]
+    return Response("".join(line + "\n" for line in lines), media_type="application/jsonl")
+
+
+# -- how a job reads ------------------------------------------------------------------------------------------
+
+
+def _answer(service: Service, job: Job) -> Response:
+    eta = jobs.eta(service.db, job)
+    headers = {}
+    if job["status"] in jobs.ACTIVE:  # a fifth of what is left: few calls for long jobs, small delay for short ones
+        headers["openai-poll-after-ms"] = str(round(min(10_000, max(250, 200 * (eta if eta is not None else 2.5)))))
+    return JSONResponse(video(job, eta), headers=headers)
+
+
+def video(job: Job, eta: float | None = None) -> dict[str, Any]:
+    """The Video object: OpenAI's fields, truthful, and ours under `tenku`."""
+    request, facts = job["request"], job["facts"] or {}
+    progress = 100 if job["status"] == "completed" else min(99, 100 * job["done"] // max(1, job["total"]))
+    preview = (job["artifacts"] or {}).get("preview") if job["status"] == "in_progress" else None
+    return {
+        "id": job["id"], "object": "video", "created_at": int(job["created_at"]),
+        "completed_at": None if job["completed_at"] is None else int(job["completed_at"]),
+        "expires_at": None if job["expires_at"] is None else int(job["expires_at"]),
+        "status": job["status"], "progress": progress, "model": job["model"], "prompt": request["prompt"],
+        "seconds": f"{request['seconds']:g}", "size": request["size"], "remixed_from_video_id": job["parent"],
+        "error": job["error"],
+        "tenku": {
+            **{name: request[name] for name in ("negative_prompt", "fps", "seed", "steps", "guidance")},
+            "asked": job["asked"], "steps_done": job["done"], "steps_total": job["total"],
+            "eta_seconds": None if eta is None else round(eta, 1), "preview": preview and preview["step"],
+            "attempt": job["attempt"], "facts": facts,
+        },
+    }

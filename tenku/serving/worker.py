@@ -1,0 +1,234 @@
+"""A worker: takes jobs from the database, makes their clips, seals them, and says how far it is.
+
+The only module of the server that loads a model, in a process of its own. Whatever happens to that process, the job's
+lease runs out and another worker makes the same clip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlalchemy.exc import SQLAlchemyError
+
+from tenku.errors import UserError
+from tenku.request import Request
+from tenku.serving import jobs
+from tenku.serving.db import Database
+from tenku.serving.store import Store
+from tenku.types import Clip
+
+if TYPE_CHECKING:
+    from tenku.sampling.generate import Result, Step
+
+log = logging.getLogger("tenku.worker")
+
+IDLE = 0.1  # seconds between looks for work
+BEAT = 1.5  # seconds between renewals of a lease
+STALL = 900.0  # seconds without a step after which a lease is no longer renewed
+WATCHED = 10.0  # seconds since somebody last watched, within which previews are made
+PREVIEW_EVERY = 0.8  # seconds between previews, at least
+PREVIEW_SHARE = 0.15  # of the time, at most
+SHEET = 4  # pictures in a row of a spritesheet, and rows
+TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"}
+
+
+class Stopped(Exception):
+    """The worker was told to end."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process's work. `models` maps the names that are served to what `Request.model` says."""
+
+    db: Database
+    store: Store
+    models: Mapping[str, str]
+    keep: float | None = None  # seconds until a finished clip expires; None: never
+    name: str = ""  # unique among all workers
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Works until told to stop. A database that is away is waited for."""
+        log.info("%s works on %s", self.name, ", ".join(self.models))
+        while not self.stop.is_set():
+            try:
+                job = jobs.claim(self.db, self.name, list(self.models))
+                if job is None:
+                    self.stop.wait(IDLE)
+                else:
+                    self._do(job)
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer: %s", type(error).__name__)
+                self.stop.wait(1)
+
+    def _do(self, job: jobs.Job) -> None:
+        """One job, to whatever end. Nothing of it stays on the disk but what its row names."""
+        started = time.monotonic()
+        done = False
+        try:
+            with self._lease(job), self.store.attempt(job["id"], job["token"]) as folder:
+                artifacts, facts = self._make(job, folder)
+                facts["seconds_taken"] = round(time.monotonic() - started, 3)
+                jobs.complete(self.db, job, artifacts, facts, self.keep)
+                done = True
+            log.info("%s made in %.1f s", job["id"], time.monotonic() - started)
+        except Stopped:
+            jobs.release(self.db, job)
+        except jobs.Lost:
+            log.info("%s is no longer mine", job["id"])
+        except UserError as error:
+            self._fail(job, "invalid_request", f"{error}" + (f" ({error.hint})" if error.hint else ""))
+        except MemoryError:
+            self._fail(job, "out_of_memory", "There is not enough memory for a video of this size")
+        except SQLAlchemyError:
+            raise
+        except Exception:
+            log.exception("%s failed", job["id"])
+            self._fail(job, "internal_error", "The video could not be made; the server's log says why")
+        finally:
+            if not done:
+                self.store.remove(f"{job['id']}/{job['token']}")
+
+    def _fail(self, job: jobs.Job, code: str, message: str) -> None:
+        with contextlib.suppress(jobs.Lost):
+            jobs.fail(self.db, job, code, message)
+
+    @contextlib.contextmanager
+    def _lease(self, job: jobs.Job) -> Iterator[None]:
+        """Renews the lease beside the work, for loading and sealing take no steps."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(BEAT):
+                try:
+                    if not jobs.renew(self.db, job, STALL):
+                        return
+                except SQLAlchemyError as error:
+                    log.warning("the lease of %s was not renewed: %s", job["id"], type(error).__name__)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _make(self, job: jobs.Job, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Dreams and seals: the artifacts by variant, and what is known of the clip."""
+        from tenku.sampling.generate import generate
+
+        request = replace(Request.from_json(job["request"]), model=self.models[job["model"]])
+        if self.stop.is_set():
+            raise Stopped
+        [result] = generate(request, on_step=_Progress(self, job, folder))
+        artifacts, name = {}, ""
+        for variant, clip, ending in variants(result.clip):
+            path = folder / f"{variant}{ending}"
+            record = result.record if variant == "video" else {**result.record, "variant": variant}
+            sealed = _seal(clip, record, path, result)
+            artifacts[variant] = self._publish(job, path)
+            name = name or sealed
+        for leftover in folder.glob("preview-*"):
+            leftover.unlink()
+        facts = {
+            "frames": len(result.clip.frames), "fps": result.clip.fps, "size": "{}x{}".format(*result.clip.size),
+            "clip_id": name, "notes": list(result.notes), "weights_sha256": result.weights_sha256,
+            "pictures_sha256": hashlib.sha256(result.clip.frames.tobytes()).hexdigest(),
+        }
+        return artifacts, facts
+
+    def _publish(self, job: jobs.Job, path: Path) -> dict[str, Any]:
+        key = f"{job['id']}/{job['token']}/{path.name}"
+        return {"key": key, "type": TYPES[path.suffix], "bytes": self.store.publish(path, key)}
+
+
+class _Progress:
+    """Called after every step: records it, ends what was cancelled, and shows the picture to who watches."""
+
+    def __init__(self, worker: Worker, job: jobs.Job, folder: Path) -> None:
+        self.worker, self.job, self.folder = worker, job, folder
+        self.started = self.last = time.monotonic()
+        self.spent = 0.0  # seconds on previews
+
+    def __call__(self, step: Step) -> None:
+        if self.worker.stop.is_set():
+            raise Stopped
+        unwatched = jobs.step(self.worker.db, self.job, step.index, step.total)
+        now = time.monotonic()
+        due = now - self.last > PREVIEW_EVERY and self.spent < PREVIEW_SHARE * (now - self.started)
+        if unwatched < WATCHED and due and step.index < step.total:
+            preview = self._preview(step)
+            jobs.step(self.worker.db, self.job, step.index, step.total, preview)
+            self.last = time.monotonic()
+            self.spent += self.last - now
+
+    def _preview(self, step: Step) -> dict[str, Any]:
+        """The middle frame so far, sealed like all that was dreamt."""
+        from tenku.engines.bundled import load
+        from tenku.provenance.seal import Model, seal
+
+        clip = step.preview()
+        middle = len(clip.frames) // 2
+        record = {"request": self.job["request"], "preview": {"step": step.index, "frame": middle}}
+        path = self.folder / f"preview-{step.index}.webp"
+        engine = load(self.worker.models[self.job["model"]])
+        seal(Clip(clip.frames[middle : middle + 1], clip.fps), record, path,
+             model=Model(engine.name, engine.weights_sha256))
+        return {**self.worker._publish(self.job, path), "step": step.index}
+
+
+def variants(clip: Clip) -> list[tuple[str, Clip, str]]:
+    """What is kept of a clip: the name it is asked for by, its pictures, the file's ending."""
+    if len(clip.frames) == 1:
+        return [("video", clip, ".png"), ("thumbnail", clip, ".webp")]
+    middle = len(clip.frames) // 2
+    return [("video", clip, ".mp4"), ("thumbnail", Clip(clip.frames[middle : middle + 1], clip.fps), ".webp"),
+            ("spritesheet", _sheet(clip), ".jpg")]
+
+
+def _sheet(clip: Clip) -> Clip:
+    """Frames from first to last in rows, as one picture."""
+    chosen = clip.frames[np.linspace(0, len(clip.frames) - 1, SHEET * SHEET).round().astype(int)]
+    rows = [np.concatenate(list(chosen[i : i + SHEET]), axis=1) for i in range(0, SHEET * SHEET, SHEET)]
+    return Clip(np.concatenate(rows)[None], clip.fps)
+
+
+def _seal(clip: Clip, record: dict[str, Any], path: Path, result: Result) -> str:
+    from tenku.provenance.seal import Model, seal
+
+    return seal(clip, record, path, model=Model(result.model, result.weights_sha256)).clip_id
+
+
+def unique_name() -> str:
+    """A name for this process among all workers, on all machines."""
+    return f"{socket.gethostname()[:40]}/{os.getpid()}/{os.urandom(3).hex()}"
+
+
+def watch_parent(stop: threading.Event, read: Callable[[int], bytes]) -> None:
+    """Stops when the server that started us has gone, by whatever death: its end of our stdin closes."""
+
+    def wait() -> None:
+        while read(1 << 10):
+            pass
+        stop.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def warm(models: Mapping[str, str]) -> None:
+    """Loads the first model, so that the first job need not wait for it."""
+    from tenku.engines.bundled import load
+
+    load(next(iter(models.values())))

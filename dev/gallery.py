@@ -2,7 +2,7 @@
 
     python dev/gallery.py [STEPS]
 
-Every clip is the first take: seed 0, nothing chosen among several. What is given to a mode are the clips made before it.
+Every clip is the first take: seed 0, nothing chosen among several. What is given to a mode is what was made before it.
 """
 
 from __future__ import annotations

@@ -159,3 +159,9 @@ def test_the_documented_storyboard_is_one(tmp_path, repo):
     assert text is not None
     (tmp_path / "s.yaml").write_text(text[1])
     assert len(read(tmp_path / "s.yaml").shots) == 3
+
+
+def test_the_storyboard_of_the_repository_is_fifteen_seconds_of_one_subject(repo):
+    shots = read(repo / "runs" / "film.yaml").shots
+    assert sum(shot.request.seconds for shot in shots) == 15
+    assert all(shot.request.prompt.startswith("a large red ball ") for shot in shots)

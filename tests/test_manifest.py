@@ -37,10 +37,11 @@ def home(tmp_path, monkeypatch) -> Path:
 def signed(path: Path, record: dict | None = None) -> Path:
     """A small signed file with the path's ending, unmarked."""
     data = media.encode(Clip(scene(1 if path.suffix == ".png" else 3, 48, 32), 12.0), path.suffix)
-    about = manifest.describe("0123456789abcdef", record or RECORD, "15a0123456789")
-    data, beside = manifest.sign(data, media.sniff(data[:16]), about)
+    about = manifest.describe("0123456789abcdef", record or RECORD, "25a0123456789abc")
+    kind = media.sniff(data[:16])
+    data, beside = manifest.sign(data, kind, about)
     path.write_bytes(data)
-    if beside:
+    if manifest.beside(kind):
         manifest.sidecar(path).write_bytes(beside)
     return path
 
@@ -62,7 +63,7 @@ def test_signed_here_is_trusted_here(ending, tmp_path):
     assert found.ours
     assert found.problems == ()
     assert found.clip_id == "0123456789abcdef"
-    assert found.soft_binding == "15a0123456789"
+    assert found.soft_binding == "25a0123456789abc"
     assert found.request == {"clip": "0123456789abcdef", **RECORD}
     assert found.signer.startswith("Tenku installation ")
     assert manifest.sidecar(tmp_path / f"a{ending}").exists() == (ending == ".webm")

@@ -62,12 +62,12 @@ def main(kind: str, sample: int) -> None:
     _confine()
     try:
         clip = media.decode(sys.stdin.buffer, kind, sample)
-        head, body = {"shape": clip.frames.shape, "fps": clip.fps}, memoryview(clip.frames).cast("B")
+        head, body = {"shape": clip.frames.shape, "fps": clip.fps}, clip.frames.tobytes()
     except UserError as error:
-        head, body = {"error": str(error)[:200], "hint": error.hint[:200]}, memoryview(b"")
-    os.write(1, json.dumps(head).encode().ljust(_HEAD))
-    while body:
-        body = body[os.write(1, body):]
+        head, body = {"error": str(error)[:200], "hint": error.hint[:200]}, b""
+    sys.stdout.buffer.write(json.dumps(head).encode().ljust(_HEAD))
+    sys.stdout.buffer.write(body)
+    sys.stdout.buffer.flush()
 
 
 def _warm_up() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scenes import scene, texture
 
 from tenku import media
-from tenku.provenance import code, geometry, invisible
+from tenku.provenance import code, embedding, geometry, invisible
 from tenku.provenance.code import Payload
 from tenku.types import Clip
 
@@ -121,16 +121,16 @@ def test_a_payload_names_clip_and_weights():
     np.zeros((3, 80, 128, 3), np.uint8), np.full((2, 80, 128, 3), 255, np.uint8), scene(2, 80, 128), scene(2, 96, 96),
     texture(1, 16, 16), scene(2, 3, 200), scene(1, 1, 1)])
 def test_at_least_forty_two_decibels_and_repeatable(pictures):
-    marked = invisible.embed(pictures, PAYLOAD)
-    assert psnr(pictures, marked) >= invisible.FLOOR_DB
-    assert np.array_equal(invisible.embed(pictures, PAYLOAD), marked)
+    marked = embedding.embed(pictures, PAYLOAD)
+    assert psnr(pictures, marked) >= embedding.FLOOR_DB
+    assert np.array_equal(embedding.embed(pictures, PAYLOAD), marked)
 
 
 def test_it_is_fast():
     frames = scene(33)
-    invisible.embed(frames[:2], PAYLOAD)
+    embedding.embed(frames[:2], PAYLOAD)
     start = time.process_time()
-    marked = invisible.embed(frames, PAYLOAD)
+    marked = embedding.embed(frames, PAYLOAD)
     assert time.process_time() - start < 1.5  # seconds; 0.1 on an idle machine
     start = time.process_time()
     assert invisible.detect(marked).found
@@ -167,7 +167,7 @@ SEARCHED = {  # half a second each
 
 @pytest.fixture(scope="module")
 def marked() -> np.ndarray:
-    return invisible.embed(scene(17), PAYLOAD)
+    return embedding.embed(scene(17), PAYLOAD)
 
 
 @pytest.mark.parametrize("attack", [*ATTACKS, *SEARCHED])
@@ -181,29 +181,29 @@ def test_a_rendered_scene_keeps_its_payload(attack, marked):
 
 @pytest.mark.parametrize("attack", ["nothing", "H.264 crf 23", "one frame of it"])
 def test_still_texture_keeps_its_payload_after_mild_damage(attack):
-    marked = invisible.embed(texture(17, speed=0, rough=12), PAYLOAD)
+    marked = embedding.embed(texture(17, speed=0, rough=12), PAYLOAD)
     assert invisible.detect(ATTACKS[attack](marked), search=False).payload == PAYLOAD
 
 
 def test_drifting_texture_holds_the_payload_when_whole():
-    assert invisible.detect(invisible.embed(texture(17), PAYLOAD), search=False).payload == PAYLOAD
+    assert invisible.detect(embedding.embed(texture(17), PAYLOAD), search=False).payload == PAYLOAD
 
 
 @pytest.mark.parametrize("size", [(256, 144), (80, 128), (96, 96), (64, 64)])
 def test_other_sizes(size):
-    marked = invisible.embed(scene(9, *size), PAYLOAD)
+    marked = embedding.embed(scene(9, *size), PAYLOAD)
     assert invisible.detect(recoded(marked), search=False).payload == PAYLOAD
 
 
 def test_one_picture_carries_the_whole_payload():
-    assert invisible.detect(invisible.embed(scene(1), PAYLOAD)).payload == PAYLOAD
+    assert invisible.detect(embedding.embed(scene(1), PAYLOAD)).payload == PAYLOAD
 
 
 def test_the_place_is_named():
     assert str(geometry.Place()) == "as it was made"
     said = str(geometry.Place(2, 1, True, -3.0, 1.5, 2))
     assert said == "mirrored, turned by 90 degrees, rotated by 3.0 degrees, stretched by 1.50"
-    found = invisible.detect(crop(invisible.embed(scene(9, 160, 100), PAYLOAD), 0, 0, .2, .2))
+    found = invisible.detect(crop(embedding.embed(scene(9, 160, 100), PAYLOAD), 0, 0, .2, .2))
     assert found.place.tiles == pytest.approx(0.8, abs=0.02)
     assert "cropped to" in str(found.place)
     assert "bars around" in str(geometry.Place(1.2))
@@ -212,7 +212,7 @@ def test_the_place_is_named():
 def test_nothing_flickers_on_a_still_scene():
     """The pattern is the same in all frames, so a still picture stays still, bit for bit."""
     still = np.repeat(scene(1), 9, 0)
-    marked = invisible.embed(still, PAYLOAD)
+    marked = embedding.embed(still, PAYLOAD)
     assert all(np.array_equal(frame, marked[0]) for frame in marked)
 
 
@@ -239,11 +239,11 @@ def test_the_mean_of_many_clips_holds_no_pattern():
     total = np.zeros((80, 128, 3))
     for number in range(60):
         plain = scene(1, seed=number)
-        total += invisible.embed(plain, Payload(0x5A, number * 0x1234567)).astype(float)[0] - plain[0]
+        total += embedding.embed(plain, Payload(0x5A, number * 0x1234567)).astype(float)[0] - plain[0]
     stolen = total / 60
     pasted = np.clip(ground + 60**0.5 * stolen, 0, 255).astype(np.uint8)
     assert not invisible.detect(pasted, search=False).found
-    marked = invisible.embed(scene(9, seed=7), PAYLOAD)
+    marked = embedding.embed(scene(9, seed=7), PAYLOAD)
     washed = np.clip(marked - stolen, 0, 255).astype(np.uint8)
     assert invisible.detect(washed, search=False).payload == PAYLOAD
 
@@ -252,9 +252,9 @@ def test_the_mean_of_many_clips_holds_no_pattern():
 
 
 def test_the_operators_key_marks_and_finds(monkeypatch):
-    public = invisible.embed(scene(3), PAYLOAD)
+    public = embedding.embed(scene(3), PAYLOAD)
     monkeypatch.setenv("TENKU_MARK_KEY", "a secret of the operator's")
-    own = invisible.embed(scene(3), PAYLOAD)
+    own = embedding.embed(scene(3), PAYLOAD)
     assert not np.array_equal(own, public)
     assert invisible.detect(own, search=False).own_key
     assert invisible.detect(public, search=False).payload == PAYLOAD  # the public key is still tried
@@ -286,9 +286,9 @@ def test_the_bound_holds_over_keys():
     views = [invisible.mean(invisible.planes(p)) for p in unmarked()[:6]]
     scores = []
     for number in range(200):
-        chips = invisible._chips.__wrapped__(f"key {number}")
+        chips = invisible.chips_of.__wrapped__(f"key {number}")
         for view in views:
-            values = invisible._limited(invisible._spectrum(view, geometry.Place(), chips), chips)
+            values = invisible.limited(invisible.spectrum(view, geometry.Place(), chips), chips)
             if np.abs(values).any():
                 scores.append(invisible._pilot_score(values, chips, (0.0, 0.0)))
     scores = np.array(scores)

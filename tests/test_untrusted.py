@@ -127,8 +127,9 @@ def test_hostile_files_open_nothing_else(tmp_path):
         path, kind = files[name], media.kind_of(files[name])
         log = tmp_path / "strace.txt"
         with path.open("rb") as file:
-            subprocess.run(["strace", "-f", "-e", "trace=open,openat,socket,connect,setrlimit,prlimit64", "-o", str(log),
-                            sys.executable, "-m", "tenku.untrusted", kind, "8"], stdin=file, capture_output=True,
+            calls = "trace=open,openat,socket,connect,setrlimit,prlimit64"
+            command = [sys.executable, "-m", "tenku.untrusted", kind, "8"]
+            subprocess.run(["strace", "-f", "-e", calls, "-o", str(log), *command], stdin=file, capture_output=True,
                            check=False, timeout=120)
         after = log.read_text().rpartition("RLIMIT_NOFILE, {rlim_cur=0")[2]
         opened = [line for line in after.splitlines() if ("open" in line or "socket(" in line) and " = -1 " not in line]

@@ -14,7 +14,7 @@ from scenes import scene
 
 from tenku import media, untrusted
 from tenku.cli import main
-from tenku.provenance import geometry, invisible, manifest, verify, visible
+from tenku.provenance import embedding, geometry, invisible, manifest, verify, visible
 from tenku.provenance.code import Payload
 from tenku.provenance.manifest import Manifest, Signature
 from tenku.provenance.seal import Model, seal
@@ -44,7 +44,8 @@ def test_a_sealed_file_is_made_by_tenku(sealed, capsys):
     assert main(["verify", str(sealed)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{sealed}: made by Tenku"
-    assert [line.split(":")[0].strip() for line in said[1:]] == ["signature", "invisible mark", "source", "visible mark"]
+    layers = [line.split(":")[0].strip() for line in said[1:]]
+    assert layers == ["signature", "invisible mark", "source", "visible mark"]
     assert "intact and trusted" in said[1]
 
 
@@ -110,7 +111,7 @@ def test_a_manifest_moved_to_other_pictures_does_not_fit(sealed, tmp_path, monke
 
 def test_the_mark_of_one_clip_under_the_signature_of_another(tmp_path):
     """Whoever signs again under the name of another clip is found out by the mark."""
-    frames = invisible.embed(scene(9), Payload(0xC0, 0x1111111111111))
+    frames = embedding.embed(scene(9), Payload(0xC0, 0x1111111111111))
     data = media.encode(Clip(frames, 12.0), ".mp4")
     data, _ = manifest.sign(data, "mp4", manifest.describe("2222222222222222", {}, "2c02222222222222"))
     path = tmp_path / "a.mp4"
@@ -142,7 +143,7 @@ def test_without_the_store_a_mark_alone_is_not_ours(sealed, tmp_path, monkeypatc
 def test_a_mark_moved_to_other_pictures_is_refused(sealed, tmp_path):
     """Whoever knows the public key can write another clip's payload; the fingerprint does not agree."""
     payload = examine(sealed).mark.payload
-    report = examine(recoded(invisible.embed(scene(9, seed=5), payload), tmp_path / "forged.mp4"))
+    report = examine(recoded(embedding.embed(scene(9, seed=5), payload), tmp_path / "forged.mp4"))
     assert report.mark.payload == payload
     assert report.verdict is Verdict.CONTRADICTORY
     assert "looks otherwise" in "\n".join(report.evidence)

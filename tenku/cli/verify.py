@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -74,25 +73,14 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 
 def _from_stdin(folder: Path) -> Path:
-    path = folder / "input"
+    path, left = folder / "input", MAX_STDIN
     with path.open("wb") as file:
-        shutil.copyfileobj(_Limited(sys.stdin.buffer), file, 1 << 20)
+        while block := sys.stdin.buffer.read(1 << 20):
+            left -= len(block)
+            if left < 0:
+                raise UserError(f"standard input is longer than {MAX_STDIN >> 30} GiB", "cut it into parts")
+            file.write(block)
     return path
-
-
-class _Limited:
-    """Standard input, refused beyond MAX_STDIN."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream, self.left = stream, MAX_STDIN
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes."""
-        data: bytes = self.stream.read(size)
-        self.left -= len(data)
-        if self.left < 0:
-            raise UserError(f"standard input is longer than {MAX_STDIN >> 30} GiB", "cut it into parts")
-        return data
 
 
 def _one(path: Path, name: str) -> tuple[int, dict[str, Any], str]:

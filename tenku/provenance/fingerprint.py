@@ -4,8 +4,8 @@ Legend: K key frames of a clip.
 
 A key frame is *words* and a *sketch*. The 12 words of 16 bits are the signs of its slowest waves (a discrete cosine
 transform of the brightness, 16 x 16 at most): after compression some words are still exact, which is how the store
-finds candidates. The sketch has 32 x 32 cells, brighter or darker than the surroundings or like them: it decides whether two
-frames show the same, also when one was cropped, mirrored or turned, as the invisible mark's place says.
+finds candidates. The sketch has 32 x 32 cells, brighter or darker than the surroundings or like them: it decides
+whether two frames show the same, also when one was cropped, mirrored or turned, as the invisible mark's place says.
 """
 
 from __future__ import annotations

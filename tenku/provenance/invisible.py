@@ -2,18 +2,14 @@
 
 Legend: T frames, H height, W width (pixels); F frequencies of a tile.
 
-The pattern is one square tile, repeated around the picture's centre (geometry.py). It is made of the waves of the tile
-between 5 and 25 periods across: each wave has a sine and a cosine, and each of these *chips* carries a sign. A
-quarter of them, scattered by the key, have fixed signs (the *pilot*, which says that a mark is there and how the picture
-was cut); the rest carry 352 coded bits of the payload. The same tile lies in all frames of a clip: dropped, repeated,
-reversed or reordered frames do no harm, nothing flickers, and what moves in the picture averages out.
+The pattern is one square tile, repeated around the picture's centre (geometry.py). It is made of the tile's waves
+of 5 to 25 periods across: each wave has a sine and a cosine, and each of these *chips* carries a sign. A fifth of the
+waves, scattered by the key, have fixed signs: the *pilot*, which says that a mark is there and how the picture was cut.
+The rest carry 352 coded bits of the payload. The same tile lies in all frames of a clip: dropped, repeated, reversed
+or reordered frames do no harm, nothing flickers, and what moves in the picture averages out.
 
 The tile is shifted differently in every clip, so that the mean of many clips holds no pattern that could be taken
-away or pasted. The reader finds the shift by one transform. The writer takes the shift, of the tile's 4096, at which
-the picture itself already leans the right way.
-
-Embedding is informed: the writer runs the reader on its own frames and spends amplitude where it buys signs, little
-where the picture already leans the right way and little where its texture is beyond reach.
+away or pasted. The reader finds the shift by one transform. embedding.py writes.
 
 The threshold needs no model of pictures. The pilot's signs s_i are independent fair coins, drawn from the key;
 for any picture made without the key and any values f_i read from it, Hoeffding's inequality gives
@@ -41,14 +37,11 @@ from tenku.provenance.geometry import TILE, Place, Plane
 
 PUBLIC_KEY = "tenku public mark 2"  # everybody's copy of Tenku finds this one, and whoever reads it can forge it
 FALSE_POSITIVES = 1e-6  # per file, search included, for all keys together
-FLOOR_DB = 42.0  # PSNR against the frames before marking
 _BAND = (5.0, 25.0)  # periods across a tile
 _PILOT = 180  # waves, of 900
 _CUTS = (25.0, 18.0, 12.0)  # the reader looks at all waves, and at those that survive strong compression
-_LOOK = 16  # frames that the writer studies
 _SURROUNDINGS = 0.12  # of the picture's side: what is taken for the ground of a pixel
 _NEAR, _QUIET, _LIMIT = 9, 1.5, 2.5  # pixels, levels, and times the contrast: edges are strong and say nothing
-_MASK = (1.0, 0.3)  # amplitude on flat ground, and what texture may add: little, for flat ground survives compression
 _WORKING = 128.0  # samples for a tile's width at which large pictures are read
 
 Spectrum = npt.NDArray[np.complexfloating]
@@ -68,7 +61,9 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class _Chips:
+class Chips:
+    """The waves of a tile and what each stands for."""
+
     across: npt.NDArray[np.intp]  # [F] periods of each wave across a tile
     down: npt.NDArray[np.intp]  # [F]
     radius: npt.NDArray[np.floating]  # [F]
@@ -92,7 +87,8 @@ class _Chips:
 
 
 @lru_cache(maxsize=8)
-def _chips(key: str) -> _Chips:
+def chips_of(key: str) -> Chips:
+    """The waves and signs of a key."""
     draw = rng.stream(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), "invisible mark")
     down, across = np.meshgrid(np.arange(-TILE // 2 + 1, TILE // 2), np.arange(TILE // 2), indexing="ij")
     radius = np.hypot(down, across)
@@ -105,7 +101,7 @@ def _chips(key: str) -> _Chips:
     turns = -(-len(data) // code.CODED)
     bit = np.concatenate([draw.permutation(code.CODED) for _ in range(turns)])[:len(data)]
     signs = (draw.integers(0, 2, (len(radius), 2)) * 2 - 1).astype(np.float32)
-    return _Chips(across, down, radius, ((radius - _BAND[0]) / 2).astype(int), signs, order[:_PILOT], data, bit)
+    return Chips(across, down, radius, ((radius - _BAND[0]) / 2).astype(int), signs, order[:_PILOT], data, bit)
 
 
 def keys() -> list[str]:
@@ -121,17 +117,18 @@ def planes(frames: Frames) -> list[Plane]:
     """The reader's view of each frame: each pixel's brightness against its surroundings."""
     height, width = frames.shape[1:3]
     longest = _WORKING * max(geometry.likely_tiles(height, width))
-    return [_rest(geometry.shrink(_luma(frame), longest)) for frame in frames]
+    return [_rest(geometry.shrink(luma(frame), longest)) for frame in frames]
 
 
-def _luma(frame: Frames) -> Plane:
+def luma(frame: Frames) -> Plane:
+    """[H, W]: the brightness of a frame [H, W, 3]."""
     return frame.astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32)  # BT.709
 
 
-def _rest(luma: Plane) -> Plane:
+def _rest(bright: Plane) -> Plane:
     """Each pixel against its surroundings, in units of their contrast: where the picture is busy, it says little."""
-    side = max(3, int(_SURROUNDINGS * math.sqrt(luma.size)) // 2 * 2 + 1)
-    rest = luma - geometry.box(luma, side)
+    side = max(3, int(_SURROUNDINGS * math.sqrt(bright.size)) // 2 * 2 + 1)
+    rest = bright - geometry.box(bright, side)
     contrast = np.sqrt(np.maximum(geometry.box(rest * rest, _NEAR), 0)) + _QUIET
     return (4 * np.clip(rest / contrast, -_LIMIT, _LIMIT)).astype(np.float32)
 
@@ -156,7 +153,7 @@ def detect_in(plane: Plane, size: tuple[int, int], search: bool = True, share: f
     """`detect` in the mean of `planes`. size: (height, width) of the frames; share: of FALSE_POSITIVES."""
     best = Finding(False, 0.0, 1.0)
     for number, key in enumerate(keys()):
-        chips, allowed = _chips(key), FALSE_POSITIVES * share / len(keys()) / 2
+        chips, allowed = chips_of(key), FALSE_POSITIVES * share / len(keys()) / 2
         finding = _in_place(plane, size, chips, allowed)
         if not finding.found and search:
             wider = _in_search(plane, size, chips, allowed)
@@ -170,21 +167,22 @@ def detect_in(plane: Plane, size: tuple[int, int], search: bool = True, share: f
 
 def waves(plane: Plane, place: Place, key: str | None = None, most: float = 0.0) -> Spectrum:
     """[F]: the waves of a plane's tiles at a place, each limited to the median magnitude of its ring."""
-    return _limited(_spectrum(plane, place, _chips(key or PUBLIC_KEY), most), _chips(key or PUBLIC_KEY))
+    return limited(spectrum(plane, place, chips_of(key or PUBLIC_KEY), most), chips_of(key or PUBLIC_KEY))
 
 
-def _spectrum(plane: Plane, place: Place, chips: _Chips, most: float = 0.0) -> Spectrum:
+def spectrum(plane: Plane, place: Place, chips: Chips, most: float = 0.0) -> Spectrum:
+    """[F]: the waves of a plane's tiles at a place, as they are."""
     return np.fft.rfft2(geometry.fold(plane, place, most))[chips.down, chips.across]
 
 
-def _limited(values: Spectrum, chips: _Chips) -> Spectrum:
+def limited(values: Spectrum, chips: Chips) -> Spectrum:
     """A picture's strong waves say nothing about the mark."""
     size = np.abs(values)
     usual = np.array([np.median(size[chips.ring == ring]) for ring in range(chips.ring.max() + 1)])
     return values / np.maximum(np.maximum(size, usual[chips.ring]), 1e-6)
 
 
-def _shifts(values: Spectrum, chips: _Chips, fine: int) -> tuple[float, tuple[float, float]]:
+def _shifts(values: Spectrum, chips: Chips, fine: int) -> tuple[float, tuple[float, float]]:
     """The pilot's score at its best shift, in 1/fine samples, and that shift."""
     pilot = np.zeros(len(values), complex)
     wanted = chips.signs[chips.pilot, 0] + 1j * chips.signs[chips.pilot, 1]
@@ -199,7 +197,7 @@ def _shifts(values: Spectrum, chips: _Chips, fine: int) -> tuple[float, tuple[fl
     return _pilot_score(values, chips, shift), shift
 
 
-def _pilot_score(values: Spectrum, chips: _Chips, shift: tuple[float, float]) -> float:
+def _pilot_score(values: Spectrum, chips: Chips, shift: tuple[float, float]) -> float:
     upright = (values * chips.turned(shift))[chips.pilot]
     return _score(np.stack([upright.real, upright.imag], 1) * chips.signs[chips.pilot])
 
@@ -209,7 +207,7 @@ def _score(values: npt.NDArray[np.floating]) -> float:
     return float(values.sum(dtype=np.float64)) / math.sqrt(energy) if energy > 0 else 0.0
 
 
-def _judge(candidates: list[tuple[float, Place, tuple[float, float], Spectrum]], chips: _Chips, tried: float,
+def _judge(candidates: list[tuple[float, Place, tuple[float, float], Spectrum]], chips: Chips, tried: float,
            allowed: float) -> Finding:
     """The best of some places, out of `tried` places and shifts that were compared to arrive at them."""
     best = Finding(False, 0.0, 1.0)
@@ -217,7 +215,7 @@ def _judge(candidates: list[tuple[float, Place, tuple[float, float], Spectrum]],
         upright = values * chips.turned(shift)
         each = np.stack([upright.real, upright.imag], 1) * chips.signs
         each *= _trust(each, chips)[:, None]
-        soft = np.bincount(chips.bit, each[chips.data[:, 0], chips.data[:, 1]], code.CODED)
+        soft = np.bincount(chips.bit, each[chips.data[:, 0], chips.data[:, 1]], code.CODED).astype(np.float64)
         payload = code.unpack(code.decode(soft)) if soft.any() else None
         by_pilot = min(1.0, tried * math.exp(-max(score, 0.0) ** 2 / 2))
         by_code = by_pilot * len(candidates) * code.CHANCE if payload else 1.0
@@ -228,7 +226,7 @@ def _judge(candidates: list[tuple[float, Place, tuple[float, float], Spectrum]],
     return best if best.found else Finding(False, best.score, best.chance)
 
 
-def _trust(each: npt.NDArray[np.floating], chips: _Chips) -> npt.NDArray[np.floating]:
+def _trust(each: npt.NDArray[np.floating], chips: Chips) -> npt.NDArray[np.floating]:
     """[F]: what a wave's values are worth, by how well the pilot agrees in its ring and those beside it."""
     rings = chips.ring[chips.pilot]
     agree = np.bincount(rings, each[chips.pilot].sum(1), chips.ring.max() + 1)
@@ -237,11 +235,11 @@ def _trust(each: npt.NDArray[np.floating], chips: _Chips) -> npt.NDArray[np.floa
     return np.maximum(near, 0.1)[chips.ring]
 
 
-def _in_place(plane: Plane, size: tuple[int, int], chips: _Chips, allowed: float) -> Finding:
+def _in_place(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float) -> Finding:
     places = geometry.straight(*size)
     candidates = []
     for place in places:
-        values = _limited(_spectrum(plane, place, chips), chips)
+        values = limited(spectrum(plane, place, chips), chips)
         for cut in _CUTS:
             low = values * (chips.radius <= cut)
             candidates.append((*_shifts(low, chips, 1), place, low))
@@ -249,23 +247,23 @@ def _in_place(plane: Plane, size: tuple[int, int], chips: _Chips, allowed: float
     return _judge(ranked[:6], chips, float(len(candidates) * TILE**2), allowed)
 
 
-def _in_search(plane: Plane, size: tuple[int, int], chips: _Chips, allowed: float) -> Finding:
+def _in_search(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float) -> Finding:
     """Coarsely around the centre, then ever finer from the best. Counts every place that it could have looked at."""
     ranked, tried = [], 0.0
     for place in geometry.searched(*size):
-        values = _spectrum(plane, place, chips, most=1.5)
+        values = spectrum(plane, place, chips, most=1.5)
         score, _ = _shifts(values / np.maximum(np.abs(values), 1e-6), chips, 2)
         ranked.append((score, place))
         tried += 1
     ranked.sort(key=lambda r: -r[0])
     refined = []
     for _, place in ranked[:10]:
-        values = _limited(_spectrum(plane, place, chips), chips)
+        values = limited(spectrum(plane, place, chips), chips)
         best = (*_shifts(values, chips, 4), values)
         step = 0.5
         while step * geometry.FINER >= 1:
             for other in geometry.neighbours(place, step):
-                values = _limited(_spectrum(plane, other, chips), chips)
+                values = limited(spectrum(plane, other, chips), chips)
                 score, shift = _shifts(values, chips, 4)
                 if score > best[0]:
                     best, place = (score, shift, values), other
@@ -283,8 +281,8 @@ def presence(views: list[Plane], finding: Finding) -> list[float]:
     assert finding.payload is not None
     assert finding.place is not None
     key = keys()[-1] if finding.own_key else PUBLIC_KEY
-    chips = _chips(key)
-    signs = _signs(chips, finding.payload)
+    chips = chips_of(key)
+    signs = signs_of(chips, finding.payload)
     scores = []
     for view in views:
         upright = waves(view, finding.place, key) * chips.turned(finding.shift)
@@ -300,8 +298,8 @@ def confirm(view: Plane, size: tuple[int, int], payload: Payload, shift: tuple[f
     """
     best, tried = Finding(False, 0.0, 1.0), 0
     for number, key in enumerate(keys()):
-        chips = _chips(key)
-        signs = _signs(chips, payload)
+        chips = chips_of(key)
+        signs = signs_of(chips, payload)
         for place in geometry.straight(*size):
             if place.turned or place.made_with != geometry.tiles_of(*size):
                 continue
@@ -318,125 +316,8 @@ def confirm(view: Plane, size: tuple[int, int], payload: Payload, shift: tuple[f
     return replace(best, found=True, chance=chance)
 
 
-def _signs(chips: _Chips, payload: Payload) -> npt.NDArray[np.float32]:
+def signs_of(chips: Chips, payload: Payload) -> npt.NDArray[np.float32]:
     """[F, 2] of all chips."""
     signs = chips.signs.copy()
     signs[chips.data[:, 0], chips.data[:, 1]] *= code.encode(code.pack(payload))[chips.bit]
     return signs
-
-
-# -- writing ----------------------------------------------------------------------------------------------------------
-
-
-def embed(frames: Frames, payload: Payload, key: str | None = None) -> Frames:
-    """The frames [T, H, W, 3] with the mark, at 42 dB or better. key: None means TENKU_MARK_KEY, else the public one.
-
-    The same frames, payload and key give the same result.
-    """
-    chips = _chips(key or keys()[-1])
-    height, width = frames.shape[1:3]
-    if min(height, width) < 8:  # no wave fits
-        return frames.copy()
-    look = frames[np.unique(np.linspace(0, len(frames) - 1, _LOOK).round().astype(int))]
-    writer = _Writer(look, chips, _signs(chips, payload))
-    pattern = writer.pattern(writer.amplitudes())
-    return np.stack([_apply(frame, pattern, _mask(frame)) for frame in frames])
-
-
-class _Writer:
-    """Studies some frames of a clip and finds the pattern that serves them best."""
-
-    def __init__(self, look: Frames, chips: _Chips, signs: npt.NDArray[np.float32]) -> None:
-        self.look, self.chips, self.signs = look, chips, signs
-        self.masks = [_mask(frame) for frame in look]
-        self.size = (look.shape[1], look.shape[2])
-        made = geometry.tiles_of(*self.size)
-        self.place = Place(made, made_with=made)
-        self.shift = self._kindest_shift()
-
-    def _kindest_shift(self) -> tuple[float, float]:
-        """Of the tile's 4096 shifts, that at which the pictures already lean towards the signs."""
-        values = _limited(_spectrum(mean(planes(self.look)), self.place, self.chips), self.chips)
-        wanted = self.signs[:, 0] + 1j * self.signs[:, 1]
-        leaning = np.fft.irfft2(self.chips.fold(values * np.conj(wanted)), (TILE, TILE))
-        down, across = np.unravel_index(int(leaning.argmax()), leaning.shape)
-        return float(across), float(down)
-
-    def read(self, frames: Frames) -> npt.NDArray[np.floating]:
-        """[F, 2]: what the reader sees of each chip, positive where its sign is right; not limited."""
-        upright = _spectrum(mean(planes(frames)), self.place, self.chips) * self.chips.turned(self.shift)
-        return np.stack([upright.real, upright.imag], 1) * self.signs
-
-    def pattern(self, amplitudes: npt.NDArray[np.floating]) -> Plane:
-        """[H, W] in levels, before each frame's mask, scaled to FLOOR_DB."""
-        chips = self.chips
-        values = (self.signs[:, 0] * amplitudes[:, 0] + 1j * self.signs[:, 1] * amplitudes[:, 1])
-        pattern = geometry.spread(chips.fold(values * np.conj(chips.turned(self.shift))), *self.size)
-        energy = float(np.mean([np.square(mask * pattern).mean() for mask in self.masks]))
-        decibels = FLOOR_DB + 0.15  # rounding to whole levels costs a little
-        return (pattern * math.sqrt(255**2 / 10 ** (decibels / 10) / max(energy, 1e-12))).astype(np.float32)
-
-    def amplitudes(self) -> npt.NDArray[np.floating]:
-        """[F, 2] relative amplitude of each chip: informed embedding.
-
-        For a chip whose picture alone leans by h towards its sign, amplitude a yields h + g a at the reader, whose
-        expected limited value under noise is near erf((h + g a) / (sigma sqrt 2)). Each chip takes the a that
-        maximises this less lambda a^2; lambda meets the budget. Chips disturb each other through masks and limits, so h
-        is measured again after each round.
-        """
-        chips, amplitude = self.chips, np.ones(self.signs.shape)
-        before = self.read(self.look)
-        gain = np.ones(len(self.signs))
-        for turn in range(3):
-            pattern = self.pattern(amplitude)
-            marked = np.stack([_apply(f, pattern, m) for f, m in zip(self.look, self.masks, strict=True)])
-            after = self.read(marked)
-            relative = amplitude / math.sqrt(np.square(amplitude).mean())
-            rings = range(chips.ring.max() + 1)
-            if turn == 0:
-                yields = np.array([(after - before)[chips.ring == ring].mean() for ring in rings])
-                gain = np.maximum(yields, 1e-3)[chips.ring]
-            usual = np.array([np.median(np.abs(after[chips.ring == ring])) for ring in rings])[chips.ring]
-            sigma = np.hypot(usual, self._noise())
-            chosen = _allocate(after - gain[:, None] * relative, gain, sigma)
-            amplitude = chosen if turn == 0 else (amplitude + chosen) / 2
-        return amplitude
-
-    def _noise(self) -> npt.NDArray[np.floating]:
-        """[F]: damage that the writer prepares for, as the reader would see it before the mark is weakened.
-
-        Measured on rendered clips after H.264: a constant, over the share of a wave's amplitude that is left by its
-        period in pixels (dev/LOG.md, 2026-11-24).
-        """
-        made = geometry.tiles_of(*self.size)
-        period = math.sqrt(self.size[0] * self.size[1]) / made / self.chips.radius
-        left = np.interp(period, [4, 4.6, 5.6, 7, 8.4, 10, 13, 17, 25],
-                         [0.25, 0.3, 0.4, 0.46, 0.53, 0.58, 0.68, 0.73, 0.8])
-        return 25.0 * made / left
-
-
-def _allocate(lean: npt.NDArray[np.floating], gain: npt.NDArray[np.floating],
-              sigma: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """The amplitude of each chip, from a grid, that maximises the expected values with a mean square of 1."""
-    grid = np.linspace(0.0, 4.0, 48)
-    points = np.linspace(-4, 4, 257)
-    table = [math.erf(p / math.sqrt(2)) for p in points]  # numpy has no erf
-    worth = np.interp((lean[..., None] + gain[:, None, None] * grid) / sigma[:, None, None], points, table)
-    low, high = 1e-6, 1e2
-    for _ in range(24):
-        price = math.sqrt(low * high)
-        spent = np.square(grid[(worth - price * grid**2).argmax(-1)]).mean()
-        low, high = (price, high) if spent > 1 else (low, price)
-    return grid[(worth - high * grid**2).argmax(-1)] + 1e-3
-
-
-def _mask(frame: Frames) -> Plane:
-    """[H, W], 1..1.3: how much change the eye forgives, by the contrast of the 5 x 5 pixels around."""
-    luma = _luma(frame)
-    average = geometry.box(luma, 5)
-    contrast = np.sqrt(np.maximum(geometry.box(luma * luma, 5) - average * average, 0))
-    return (_MASK[0] + np.minimum(contrast / 10, _MASK[1])).astype(np.float32)
-
-
-def _apply(frame: Frames, pattern: Plane, mask: Plane) -> Frames:
-    return np.clip(np.rint(frame + (mask * pattern)[..., None]), 0, 255).astype(np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ def _windows(free: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
             if parts == 1 and end - start == len(free):
                 continue  # the whole was looked at
             edges = np.linspace(start, end, parts + 1).round().astype(int)
-            yield from ((int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True) if b - a >= _LEAST)
+            yield from ((int(a), int(b)) for a, b in itertools.pairwise(edges) if b - a >= _LEAST)
 
 
 def _runs(marks: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:

@@ -85,7 +85,7 @@ def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model,
     for a record that is no JSON, OSError from the disk; whatever is raised, no file is left or changed.
     """
     from tenku import media
-    from tenku.provenance import code, fingerprint, invisible, manifest, store, visible
+    from tenku.provenance import code, embedding, fingerprint, invisible, manifest, store, visible
 
     check_path(path, len(clip.frames))
     if not len(clip.frames):
@@ -94,7 +94,7 @@ def seal(clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model,
     name = clip_id(record, model)
     payload = code.Payload.of(name, model.weights_sha256)
     fps = media.written_fps(clip.fps, ending)
-    marked = invisible.embed(visible.draw(clip.frames, fps), payload)
+    marked = embedding.embed(visible.draw(clip.frames, fps), payload)
     data = media.encode(Clip(marked, fps), ending)
     kind = media.sniff(data[:16])
     # Pictures of a few pixels or of pure noise may not carry the mark: the manifest promises only what holds.

@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,14 +108,15 @@ def by_look(words: npt.NDArray[np.uint16]) -> list[Entry]:
     """The clips that share most words with a fingerprint [K, 12], likeliest first; at most a dozen."""
     if not path().exists():
         return []
-    votes: Counter[int] = Counter()
+    votes: dict[int, float] = defaultdict(float)
     with _open(path()) as base:
         for word in _index(words):
             found = base.execute("SELECT number FROM word WHERE word = ? LIMIT ?", (word, _COMMON)).fetchall()
             if len(found) < _COMMON:
-                votes.update({number: 1 + 1 / len(found) for (number,) in found})  # type: ignore[dict-item]
+                for (number,) in found:
+                    votes[number] += 1 + 1 / len(found)
         entries = []
-        for number, _ in votes.most_common(_CANDIDATES):
+        for number in sorted(votes, key=lambda n: (-votes[n], n))[:_CANDIDATES]:
             entries.append(_entry(base.execute(f"SELECT {_COLUMNS} FROM clip WHERE number = ?", (number,)).fetchone()))
         return entries
 

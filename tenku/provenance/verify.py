@@ -209,7 +209,7 @@ def _weigh_mark(intact: bool, sources: list[Source], seconds: float) -> tuple[Ve
     if sources and seconds and ours < _WHOLE * seconds and any(s.end for s in sources):
         return Verdict.PARTLY, f"{ours:.1f} of {seconds:.1f} s carry a mark, the rest carries none"
     if not intact and not any(source.agrees for source in sources):
-        return Verdict.MARKED, "its clip is not in this machine's store, and whoever knows the public key can forge a mark"
+        return Verdict.MARKED, "its clip is not in this machine's store, and who knows the public key can forge a mark"
     if len(clips) > 1:
         return Verdict.MADE, f"cut together from {len(clips)} clips"
     return Verdict.MADE, "" if intact else "without its signature: copied, converted or uploaded since"

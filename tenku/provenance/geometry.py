@@ -38,7 +38,7 @@ class Place:
         said = ["mirrored"] if self.mirrored else []
         if self.turned:
             said.append(f"turned by {90 * self.turned} degrees")
-        if self.angle:
+        if abs(self.angle) >= 0.5:
             said.append(f"rotated by {abs(self.angle):.1f} degrees")
         if self.squeezed != 1:
             said.append(f"stretched by {self.squeezed:.2f}")

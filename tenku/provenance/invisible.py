@@ -42,6 +42,7 @@ _PILOT = 180  # waves, of 900
 _CUTS = (25.0, 18.0, 12.0)  # the reader looks at all waves, and at those that survive strong compression
 _SURROUNDINGS = 0.12  # of the picture's side: what is taken for the ground of a pixel
 _NEAR, _QUIET, _LIMIT = 9, 1.5, 2.5  # pixels, levels, and times the contrast: edges are strong and say nothing
+_SEARCHED = 32  # pixels of the shorter side, below which no crop is looked for
 _WORKING = 128.0  # samples for a tile's width at which large pictures are read
 
 Spectrum = npt.NDArray[np.complexfloating]
@@ -151,6 +152,7 @@ def mean(views: Iterable[Plane]) -> Plane:
 
 def detect_in(plane: Plane, size: tuple[int, int], search: bool = True, share: float = 1.0) -> Finding:
     """`detect` in the mean of `planes`. size: (height, width) of the frames; share: of FALSE_POSITIVES."""
+    search = search and min(size) >= _SEARCHED and bool(plane.any())
     best = Finding(False, 0.0, 1.0)
     for number, key in enumerate(keys()):
         chips, allowed = chips_of(key), FALSE_POSITIVES * share / len(keys()) / 2

@@ -41,6 +41,7 @@ _SWS_BILINEAR, _SWS_AREA, _SWS_EXACT = 0x2, 0x20, 0x2000 | 0x4000 | 0x40000 | 0x
 ONE_THREAD = 320 * 240  # pixels of a frame below which threads would wait for each other more than they work
 MAX_PIXELS = 4096 * 4096  # one frame of an untrusted file
 MAX_DECODED_BYTES = 1 << 30  # all frames of an untrusted file that are kept, as RGB
+MAX_SAMPLED_BYTES = 128 << 20  # all frames of a sample: of large pictures fewer are kept
 MAX_FRAMES = 36_000  # of an untrusted file: ten minutes at 60 per second
 MAX_DECODED_PIXELS = 40_000_000_000  # of all frames together: ten minutes of 1920x1080 at 30 per second
 
@@ -339,7 +340,7 @@ def _kept(source: Any, sample: int | None) -> tuple[list[Frames], int]:
             continue
         picture = _rgb(frame, kept[0].shape if kept else None)
         kept.append(picture)
-        if sample and len(kept) >= 2 * sample:
+        if sample and (len(kept) >= 2 * sample or (len(kept) > 1 and len(kept) * picture.size > MAX_SAMPLED_BYTES)):
             kept, step = kept[::2], step * 2
         if len(kept) * picture.size > MAX_DECODED_BYTES:
             raise UserError(f"the video decodes to more than {MAX_DECODED_BYTES >> 30} GiB", "cut it into parts")

@@ -261,3 +261,32 @@ def test_a_prompt_that_starts_with_a_dash_follows_two(tiny_model, tmp_path):
     flags = ["--model", str(tiny_model), "--steps", "1", "--size", "32x32", "-o", str(out)]
     assert main(["generate", *flags, "--", "-- a red ball"]) == 0
     assert out.exists()
+
+
+def test_no_unmarked_picture_lies_anywhere_at_any_moment(tiny_model, tmp_path, monkeypatch):
+    """At every step of a run with a preview and two samples, and after it: each media file is sealed."""
+    from tenku.cli.generate import _Progress
+    from tenku.provenance import manifest
+    from tenku.provenance.manifest import Signature
+
+    seen = set()
+
+    def walk() -> None:
+        for path in tmp_path.rglob("*"):
+            if path.is_file() and path.suffix in (".png", ".mp4", ".webm", ".gif", ".webp", ".tmp", ""):
+                seen.add(path.name)
+                found = manifest.read(path)
+                assert found.signature is Signature.TRUSTED, path
+                assert found.ours
+
+    step = _Progress.__call__
+
+    def watched(self, *arguments):
+        step(self, *arguments)
+        walk()
+
+    monkeypatch.setattr(_Progress, "__call__", watched)
+    flags = ["--samples", "2", "--preview", str(tmp_path / "look.png"), "--model", str(tiny_model)]
+    assert generate(tmp_path, *flags, "-o", str(tmp_path / "a.mp4")) == 0
+    walk()
+    assert {"a-1.mp4", "a-2.mp4", "look.png"} <= seen

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scenes import scene, texture
 
 from tenku import media
-from tenku.provenance import code, geometry, invisible
+from tenku.provenance import code, embedding, geometry, invisible
 from tenku.provenance.code import Payload
 from tenku.types import Clip
 
-PAYLOAD = Payload(0x5A, 0x123456789A)
+PAYLOAD = Payload(0x5A, 0x123456789ABCD)
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -48,6 +48,12 @@ def jpeg(frames: np.ndarray, quality: int) -> np.ndarray:
     return np.asarray(Image.open(file).convert("RGB"))[None]
 
 
+def rotated(frames: np.ndarray, degrees: float) -> np.ndarray:
+    from PIL import Image
+
+    return np.stack([np.asarray(Image.fromarray(f).rotate(degrees, Image.Resampling.BILINEAR)) for f in frames])
+
+
 def light(frames: np.ndarray, gain: float, lift: float) -> np.ndarray:
     return np.clip((frames.astype(float) - 128) * gain + 128 + lift, 0, 255).astype(np.uint8)
 
@@ -60,11 +66,12 @@ def crop(frames: np.ndarray, left: float, top: float, right: float, bottom: floa
 # -- the code ------------------------------------------------------------------------------------------------
 
 
-@given(model=st.integers(0, 255), clip=st.integers(0, 2**40 - 1))
+@given(model=st.integers(0, 255), clip=st.integers(0, 2**52 - 1))
 def test_the_payload_survives_the_code(model, clip):
     payload = Payload(model, clip)
     assert code.unpack(code.decode(code.encode(code.pack(payload)))) == payload
-    assert str(payload) == f"1{model:02x}{clip:010x}"
+    assert str(payload) == f"2{model:02x}{clip:013x}"
+    assert Payload.parse(str(payload)) == payload
 
 
 def test_the_code_corrects_a_sixth_of_its_bits():
@@ -72,26 +79,37 @@ def test_the_code_corrects_a_sixth_of_its_bits():
     right = 0
     for _ in range(20):
         signs = code.encode(code.pack(PAYLOAD))
-        signs[draw.permutation(256)[:42]] *= -1
+        signs[draw.permutation(352)[:56]] *= -1
         right += code.unpack(code.decode(signs)) == PAYLOAD
     assert right >= 18
 
 
 def test_soft_values_reach_one_decibel():
-    """97 % of words at 0.8 standard deviations for each coded bit: 12.8 in all."""
+    """Most words at 0.85 standard deviations for each coded bit: 16 in all."""
     draw = np.random.Generator(np.random.Philox(2))
-    words = [code.decode(0.85 * code.encode(code.pack(PAYLOAD)) + draw.standard_normal(256)) for _ in range(40)]
+    words = [code.decode(0.85 * code.encode(code.pack(PAYLOAD)) + draw.standard_normal(352)) for _ in range(40)]
     assert sum(code.unpack(w) == PAYLOAD for w in words) >= 38
 
 
 def test_noise_is_seldom_a_payload():
     draw = np.random.Generator(np.random.Philox(3))
-    assert sum(code.unpack(draw.integers(0, 2, 64).astype(np.uint8)) is not None for _ in range(20_000)) <= 3  # 2^-16
-    assert code.unpack(np.zeros(64, np.uint8)) is None
+    words = draw.integers(0, 2, (20_000, code.BITS)).astype(np.uint8)
+    assert not any(code.unpack(word) for word in words)  # 2^-28 each
+    assert code.unpack(np.zeros(code.BITS, np.uint8)) is None
+
+
+def test_sixty_four_bits_are_the_payload_and_the_crc_finds_every_short_error():
+    assert code.PAYLOAD_BITS == 64
+    word = code.pack(PAYLOAD)
+    for at in range(code.BITS):
+        for length in range(1, code.CRC_BITS + 1):
+            burst = word.copy()
+            burst[at:at + length] ^= 1
+            assert code.unpack(burst) is None
 
 
 def test_a_payload_names_clip_and_weights():
-    assert Payload.of("00112233445566ff", "abcdef") == Payload(0xAB, 0x0011223344)
+    assert Payload.of("00112233445566ff", "abcdef") == Payload(0xAB, 0x0011223344556)
     assert Payload.of("00112233445566ff", "unknown").model == 0
 
 
@@ -102,17 +120,17 @@ def test_a_payload_names_clip_and_weights():
     scene(9), texture(9), texture(9, speed=0), scene(1), np.full((3, 80, 128, 3), 128, np.uint8),
     np.zeros((3, 80, 128, 3), np.uint8), np.full((2, 80, 128, 3), 255, np.uint8), scene(2, 80, 128), scene(2, 96, 96),
     texture(1, 16, 16), scene(2, 3, 200), scene(1, 1, 1)])
-def test_at_least_forty_decibels_and_repeatable(pictures):
-    marked = invisible.embed(pictures, PAYLOAD)
-    assert psnr(pictures, marked) >= invisible.FLOOR_DB
-    assert np.array_equal(invisible.embed(pictures, PAYLOAD), marked)
+def test_at_least_forty_two_decibels_and_repeatable(pictures):
+    marked = embedding.embed(pictures, PAYLOAD)
+    assert psnr(pictures, marked) >= embedding.FLOOR_DB
+    assert np.array_equal(embedding.embed(pictures, PAYLOAD), marked)
 
 
 def test_it_is_fast():
     frames = scene(33)
-    invisible.embed(frames[:2], PAYLOAD)
+    embedding.embed(frames[:2], PAYLOAD)
     start = time.process_time()
-    marked = invisible.embed(frames, PAYLOAD)
+    marked = embedding.embed(frames, PAYLOAD)
     assert time.process_time() - start < 1.5  # seconds; 0.1 on an idle machine
     start = time.process_time()
     assert invisible.detect(marked).found
@@ -127,29 +145,34 @@ ATTACKS = {
     "H.264 crf 28": lambda f: recoded(f, crf=28),
     "VP9 crf 30": lambda f: recoded(f, "libvpx-vp9", 30),
     "twice as large, H.264": lambda f: recoded(resized(f, 256, 160)),
-    "another aspect": lambda f: resized(f, 200, 200),
+    "71 % as large": lambda f: resized(f, 90, 56),
     "more contrast, darker": lambda f: recoded(light(f, 1.3, -18)),
     "less contrast, brighter": lambda f: recoded(light(f, 0.6, 20)),
     "mirrored, H.264": lambda f: recoded(f[:, :, ::-1]),
+    "turned": lambda f: np.rot90(f, 1, (1, 2)),
     "one frame of it": lambda f: f[5:6],
     "one frame as JPEG 75": lambda f: jpeg(f, 75),
     "every third frame, backwards": lambda f: f[::-3],
-    "a 95 % crop": lambda f: crop(f, 0.025, 0.025, 0.025, 0.025),
-    "an uneven 90 % crop, H.264": lambda f: recoded(crop(f, 0.07, 0.03, 0.03, 0.07)),
-    "a mirrored 80 % crop, twice as large": lambda f: crop(resized(f, 256, 160), .1, .1, .1, .1)[:, :, ::-1],
-    "bars above and below": lambda f: np.pad(f, ((0, 0), (20, 20), (0, 0), (0, 0))),
     "GIF": lambda f: media.decode(io.BytesIO(media.encode(Clip(f, 12), ".gif")), "gif").frames,
+}
+SEARCHED = {  # half a second each
+    "another aspect": lambda f: resized(f, 200, 200),
+    "a 55 % crop": lambda f: crop(f, 0.1, 0.2, 0.16, 0.06),
+    "a mirrored 80 % crop, twice as large": lambda f: crop(resized(f, 256, 160), .1, .1, .1, .1)[:, :, ::-1],
+    "rotated by 10 degrees": lambda f: rotated(f, 10),
+    "rotated by -7 degrees and cropped, H.264": lambda f: recoded(crop(rotated(f, -7), .1, .1, .1, .1)),
+    "bars above and below": lambda f: np.pad(f, ((0, 0), (20, 20), (0, 0), (0, 0))),
 }
 
 
 @pytest.fixture(scope="module")
 def marked() -> np.ndarray:
-    return invisible.embed(scene(17), PAYLOAD)
+    return embedding.embed(scene(17), PAYLOAD)
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", [*ATTACKS, *SEARCHED])
 def test_a_rendered_scene_keeps_its_payload(attack, marked):
-    finding = invisible.detect(ATTACKS[attack](marked))
+    finding = invisible.detect((ATTACKS | SEARCHED)[attack](marked), search=attack in SEARCHED)
     assert finding.found
     assert finding.payload == PAYLOAD
     assert finding.chance <= invisible.FALSE_POSITIVES
@@ -158,38 +181,88 @@ def test_a_rendered_scene_keeps_its_payload(attack, marked):
 
 @pytest.mark.parametrize("attack", ["nothing", "H.264 crf 23", "one frame of it"])
 def test_still_texture_keeps_its_payload_after_mild_damage(attack):
-    marked = invisible.embed(texture(17, speed=0, rough=20), PAYLOAD)
+    marked = embedding.embed(texture(17, speed=0, rough=12), PAYLOAD)
     assert invisible.detect(ATTACKS[attack](marked), search=False).payload == PAYLOAD
 
 
 def test_drifting_texture_holds_the_payload_when_whole():
-    assert invisible.detect(invisible.embed(texture(17), PAYLOAD), search=False).payload == PAYLOAD
+    assert invisible.detect(embedding.embed(texture(17), PAYLOAD), search=False).payload == PAYLOAD
 
 
 @pytest.mark.parametrize("size", [(256, 144), (80, 128), (96, 96), (64, 64)])
 def test_other_sizes(size):
-    marked = invisible.embed(scene(9, *size), PAYLOAD)
+    marked = embedding.embed(scene(9, *size), PAYLOAD)
     assert invisible.detect(recoded(marked), search=False).payload == PAYLOAD
 
 
 def test_one_picture_carries_the_whole_payload():
-    assert invisible.detect(invisible.embed(scene(1), PAYLOAD)).payload == PAYLOAD
+    assert invisible.detect(embedding.embed(scene(1), PAYLOAD)).payload == PAYLOAD
 
 
 def test_the_place_is_named():
     assert str(geometry.Place()) == "as it was made"
-    found = invisible.detect(crop(invisible.embed(scene(9, 256, 160), PAYLOAD), 0, 0, .2, .2))
-    assert found.place.width == pytest.approx(0.8 * geometry.PLANE, abs=3)
-    assert "80%" in str(found.place) or "81%" in str(found.place) or "79%" in str(found.place)
+    said = str(geometry.Place(2, 1, True, -3.0, 1.5, 2))
+    assert said == "mirrored, turned by 90 degrees, rotated by 3.0 degrees, stretched by 1.50"
+    found = invisible.detect(crop(embedding.embed(scene(9, 160, 100), PAYLOAD), 0, 0, .2, .2))
+    assert found.place.tiles == pytest.approx(0.8, abs=0.02)
+    assert "cropped to" in str(found.place)
+    assert "bars around" in str(geometry.Place(1.2))
+
+
+def test_flat_pictures_are_spared():
+    """They hold the mark well and show it first: 45 dB, and still read after H.264."""
+    flat = np.full((9, 80, 128, 3), 128, np.uint8)
+    marked = embedding.embed(flat, PAYLOAD)
+    assert psnr(flat, marked) > 44.5
+    assert invisible.detect(recoded(marked, crf=28), search=False).payload == PAYLOAD
+
+
+def test_nothing_flickers_on_a_still_scene():
+    """The pattern is the same in all frames, so a still picture stays still, bit for bit."""
+    still = np.repeat(scene(1), 9, 0)
+    marked = embedding.embed(still, PAYLOAD)
+    assert all(np.array_equal(frame, marked[0]) for frame in marked)
+
+
+def test_presence_says_which_frames_carry_it(marked):
+    mixed = np.concatenate([marked, scene(17, seed=3)])
+    scores = invisible.presence(invisible.planes(mixed), invisible.detect(marked))
+    assert min(scores[:17]) > 5 > max(scores[17:])
+
+
+def test_confirming_needs_less_than_reading(marked):
+    worn = recoded(marked, crf=33)
+    shift = invisible.detect(marked).shift
+    view = invisible.mean(invisible.planes(worn))
+    assert invisible.detect(worn, search=False).payload is None
+    assert invisible.confirm(view, (80, 128), PAYLOAD, shift).found
+    assert not invisible.confirm(view, (80, 128), Payload(1, 2), shift).found
+    other = invisible.mean(invisible.planes(scene(17, seed=3)))
+    assert not invisible.confirm(other, (80, 128), PAYLOAD, shift).found
+
+
+def test_the_mean_of_many_clips_holds_no_pattern():
+    """Patterns differ per clip: what is common to 60 of them is neither found nor pasted."""
+    ground = np.full((1, 80, 128, 3), 128, np.uint8)
+    total = np.zeros((80, 128, 3))
+    for number in range(60):
+        plain = scene(1, seed=number)
+        total += embedding.embed(plain, Payload(0x5A, number * 0x1234567)).astype(float)[0] - plain[0]
+    stolen = total / 60
+    pasted = np.clip(ground + 60**0.5 * stolen, 0, 255).astype(np.uint8)
+    assert not invisible.detect(pasted, search=False).found
+    marked = embedding.embed(scene(9, seed=7), PAYLOAD)
+    washed = np.clip(marked - stolen, 0, 255).astype(np.uint8)
+    assert invisible.detect(washed, search=False).payload == PAYLOAD
 
 
 # -- keys ------------------------------------------------------------------------------------------------------
 
 
 def test_the_operators_key_marks_and_finds(monkeypatch):
-    public = invisible.embed(scene(3), PAYLOAD)
+    public = embedding.embed(scene(3), PAYLOAD)
     monkeypatch.setenv("TENKU_MARK_KEY", "a secret of the operator's")
-    own = invisible.embed(scene(3), PAYLOAD)
+    own = embedding.embed(scene(3), PAYLOAD)
     assert not np.array_equal(own, public)
     assert invisible.detect(own, search=False).own_key
     assert invisible.detect(public, search=False).payload == PAYLOAD  # the public key is still tried
@@ -217,27 +290,26 @@ def test_unmarked_pictures_are_not_found(number):
 
 
 def test_the_bound_holds_over_keys():
-    """The proof is over keys: 400 of them on ten unmarked clips, against Hoeffding and the normal law."""
-    planes = [geometry.cells_at(invisible._plane(p), geometry.Place()) for p in unmarked()]
+    """The proof is over keys: 200 of them on unmarked clips, against Hoeffding and the normal law."""
+    views = [invisible.mean(invisible.planes(p)) for p in unmarked()[:6]]
     scores = []
-    for number in range(400):
-        cells = invisible._cells.__wrapped__(f"key {number}")
-        scores += [invisible._score(p[cells.pilot] * cells.signs[cells.pilot]) for p in planes if p.any()]
+    for number in range(200):
+        chips = invisible.chips_of.__wrapped__(f"key {number}")
+        for view in views:
+            values = invisible.limited(invisible.spectrum(view, geometry.Place(), chips), chips)
+            if np.abs(values).any():
+                scores.append(invisible._pilot_score(values, chips, (0.0, 0.0)))
     scores = np.array(scores)
-    assert abs(scores.mean()) < 0.06
+    assert abs(scores.mean()) < 0.1
     assert 0.85 < scores.std() < 1.1
     for level in (1.5, 2.0, 2.5, 3.0):
         assert (scores > level).mean() < math.exp(-level**2 / 2)
 
 
 def test_the_search_is_paid_for():
-    """A search over N places asks for a score of sqrt(2 ln(2 N / half the false positives))."""
-    plane = invisible._plane(texture(3, seed=9))
-    cells = invisible._cells(invisible.PUBLIC_KEY)
-    places, tried = geometry.search(plane, cells.pilot, cells.signs)
-    assert len(places) == 4
-    assert 1e5 < tried < 1e7
-    needed = math.sqrt(2 * math.log(2 * tried / (invisible.FALSE_POSITIVES / 2)))
-    assert 7 < needed < 8.5
-    best = max(invisible._score((geometry.cells_at(plane, p) * cells.signs)[cells.pilot]) for p in places)
-    assert best < needed - 1
+    """A search over N places and shifts asks for a score of sqrt(2 ln(4 N / the false positives)), or for a payload."""
+    places = list(geometry.searched(80, 128))
+    assert 1000 < len(places) < 4000
+    tried = len(places) * geometry.FINER**2 * (4 * geometry.TILE) ** 2
+    needed = math.sqrt(2 * math.log(4 * tried / invisible.FALSE_POSITIVES))
+    assert 8 < needed < 9.5

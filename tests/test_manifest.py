@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -37,10 +39,11 @@ def home(tmp_path, monkeypatch) -> Path:
 def signed(path: Path, record: dict | None = None) -> Path:
     """A small signed file with the path's ending, unmarked."""
     data = media.encode(Clip(scene(1 if path.suffix == ".png" else 3, 48, 32), 12.0), path.suffix)
-    about = manifest.describe("0123456789abcdef", record or RECORD, "15a0123456789")
-    data, beside = manifest.sign(data, media.sniff(data[:16]), about)
+    about = manifest.describe("0123456789abcdef", record or RECORD, "25a0123456789abc")
+    kind = media.sniff(data[:16])
+    data, beside = manifest.sign(data, kind, about)
     path.write_bytes(data)
-    if beside:
+    if manifest.beside(kind):
         manifest.sidecar(path).write_bytes(beside)
     return path
 
@@ -62,7 +65,7 @@ def test_signed_here_is_trusted_here(ending, tmp_path):
     assert found.ours
     assert found.problems == ()
     assert found.clip_id == "0123456789abcdef"
-    assert found.soft_binding == "15a0123456789"
+    assert found.soft_binding == "25a0123456789abc"
     assert found.request == {"clip": "0123456789abcdef", **RECORD}
     assert found.signer.startswith("Tenku installation ")
     assert manifest.sidecar(tmp_path / f"a{ending}").exists() == (ending == ".webm")
@@ -264,3 +267,123 @@ def test_certificates_that_cannot_sign_are_users_errors(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=said) as caught:
             signed(tmp_path / "a.png")
         assert caught.value.hint
+
+
+# -- ingredients, time stamps, tampering -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("relationship", manifest.RELATIONSHIPS)
+@pytest.mark.parametrize("ending", [".mp4", ".webm", ".png"])
+def test_what_it_was_made_from_travels_with_its_own_manifest(relationship, ending, tmp_path):
+    source = signed(tmp_path / "source.png").read_bytes()
+    bare = media.encode(Clip(scene(1, 48, 32), 12.0), ".png")
+    used = [manifest.Ingredient(source, "start image", relationship),
+            manifest.Ingredient(bare, "mask", "inputTo")]
+    data = media.encode(Clip(scene(1 if ending == ".png" else 3, 48, 32), 12.0), ending)
+    kind = media.sniff(data[:16])
+    data, store = manifest.sign(data, kind, manifest.describe("0" * 16, RECORD, "", b"", used), used)
+    path = tmp_path / f"made{ending}"
+    path.write_bytes(data)
+    if manifest.beside(kind):
+        manifest.sidecar(path).write_bytes(store)
+    found = manifest.read(path)
+    assert found.signature is Signature.TRUSTED
+    assert not found.problems
+    assert found.ingredients == (f"start image ({relationship}), its manifest intact",
+                                 "mask (inputTo), without a manifest")
+
+
+def test_an_ingredient_that_was_changed_is_said_to_be(tmp_path):
+    source = bytearray(signed(tmp_path / "source.png").read_bytes())
+    source[-30] ^= 1
+    used = [manifest.Ingredient(bytes(source), "start image", "inputTo")]
+    data = media.encode(Clip(scene(3, 48, 32), 12.0), ".mp4")
+    data, _ = manifest.sign(data, "mp4", manifest.describe("0" * 16, RECORD, "", b"", used), used)
+    (tmp_path / "a.mp4").write_bytes(data)
+    found = manifest.read(tmp_path / "a.mp4")
+    assert found.ingredients == ("start image (inputTo), its manifest broken",)
+
+
+def test_the_fingerprint_travels_in_the_manifest(tmp_path):
+    data = media.encode(Clip(scene(3, 48, 32), 12.0), ".mp4")
+    look = bytes(range(256)) * 8
+    data, _ = manifest.sign(data, "mp4", manifest.describe("0" * 16, RECORD, "2" + "0" * 15, look))
+    (tmp_path / "a.mp4").write_bytes(data)
+    found = manifest.read(tmp_path / "a.mp4")
+    assert (found.look, found.soft_binding) == (look, "2" + "0" * 15)
+
+
+def test_a_time_stamp_is_asked_of_the_authority_that_was_set(tmp_path, monkeypatch):
+    import http.server
+    import threading
+
+    asked = []
+
+    class Authority(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.headers["Content-Type"])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(500)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Authority) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setenv("TENKU_TIMESTAMP_URL", f"http://127.0.0.1:{server.server_port}/")
+        try:
+            with pytest.raises(UserError, match="TENKU_TIMESTAMP_URL") as caught:
+                signed(tmp_path / "a.png")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert caught.value.hint
+    assert asked
+    assert set(asked) == {"application/timestamp-query"}
+    monkeypatch.setenv("TENKU_TIMESTAMP_URL", "ftp://there")
+    with pytest.raises(UserError, match="cannot be"):
+        signed(tmp_path / "a.png")
+
+
+def boxes(data: bytes) -> list[bytes]:
+    """The top boxes of an mp4."""
+    out, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at:at + 4], "big")
+        out.append(data[at:at + size])
+        at += size
+    return out
+
+
+def test_a_thousand_changes_are_all_noticed(tmp_path):
+    """Bit flips, truncations and moved boxes of a signed mp4: the signature breaks, or what was signed is unchanged."""
+    from tenku import rng
+
+    path = signed(tmp_path / "a.mp4")
+    whole = path.read_bytes()
+    before = manifest.read(path)
+    draw = rng.stream(1, "test tampering")
+    unnoticed = 0
+    for number in range(1000):
+        data = bytearray(whole)
+        if number % 5 == 3:
+            del data[int(draw.integers(0, len(whole))):]
+        elif number % 5 == 4:
+            parts = boxes(whole)
+            a, b = draw.choice(len(parts), 2, replace=False)
+            parts[a], parts[b] = parts[b], parts[a]
+            data = bytearray(b"".join(parts[:-1] if draw.random() < 0.3 else parts))
+        else:
+            data[int(draw.integers(0, len(whole)))] ^= 1 << int(draw.integers(0, 8))
+        path.write_bytes(bytes(data))
+        try:
+            found = manifest.read(path)
+        except UserError:
+            continue  # no media file any more
+        if found.signature is Signature.TRUSTED:
+            unnoticed += 1
+            assert found == before  # in C2PA's own padding, which is declared as excluded
+            assert np.array_equal(media.read_clip(path).frames, media.decode(io.BytesIO(whole), "mp4").frames)
+    assert unnoticed < 200

@@ -47,7 +47,7 @@ def test_every_format_carries_all_three_layers(ending, tmp_path):
     mark = invisible.detect(clip.frames, search=False)
     assert sealed.mark_readable
     assert sealed.mark_score == pytest.approx(mark.score, abs=3)
-    assert f"{mark.payload.clip:010x}" == sealed.clip_id[:10]
+    assert mark.payload.clip_digits == sealed.clip_id[:13]
     assert mark.payload.model == 0xC0
     assert found.soft_binding == str(mark.payload)
     assert visible.detect(clip.frames, clip.fps).found

@@ -1,70 +1,130 @@
-"""Files in a folder and in S3: the same calls, the same bytes, nothing left over."""
+"""The store: what was sealed here is found again, quickly, and never somebody else's clip."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scenes import scene, texture
 
+from tenku import rng
 from tenku.errors import UserError
-from tenku.serving.store import Store
-
-JOB = "video_" + "a" * 24
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    for name, value in (("AWS_ENDPOINT_URL", f"http://{host}:{port}"), ("AWS_ACCESS_KEY_ID", "test"),
-                        ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_DEFAULT_REGION", "us-east-1")):
-        patch.setenv(name, value)
-    import s3fs
-
-    s3fs.S3FileSystem().mkdir("library")
-    yield "s3://library/tenku"
-    patch.undo()
-    server.stop()
+from tenku.provenance import fingerprint, geometry, store
+from tenku.provenance.store import Entry
 
 
-@pytest.fixture(params=["folder", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = Store(str(tmp_path / "files") if request.param == "folder" else request.getfixturevalue("bucket"))
-    yield made
-    for job, _ in made.attempts():
-        made.remove(job)
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TENKU_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
-def put(store: Store, token: int, data: bytes) -> str:
-    key = f"{JOB}/{token}/video.mp4"
-    with store.attempt(JOB, token) as folder:
-        (folder / "video.mp4").write_bytes(data)
-        assert store.publish(folder / "video.mp4", key) == len(data)
-    return key
+def entry(clip: str, look: bytes = b"", prompt: str = "") -> Entry:
+    return Entry(clip, 1.0, "", (3.0, 4.5), {"request": {"prompt": prompt}}, b"manifest", look)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_what_is_published_can_be_read_in_parts_and_removed(store):
-    data = bytes(range(256)) * 4096
-    key = put(store, 1, data)
-    assert b"".join(store.read(key, 0, len(data))) == data
-    assert b"".join(store.read(key, 1000, 600_001)) == data[1000:600_001]
-    assert store.exists(key)
-    put(store, 2, b"other")
-    assert store.attempts() == [(JOB, "1"), (JOB, "2")]
-    store.remove(f"{JOB}/1")
-    assert not store.exists(key)
-    assert store.attempts() == [(JOB, "2")]
-    store.remove(JOB)
-    store.remove(JOB)
-    assert store.attempts() == []
-    with pytest.raises(FileNotFoundError):
-        list(store.read(key, 0, 1))
+def kept(frames: np.ndarray, clip: str) -> Entry:
+    look = fingerprint.take(frames)
+    one = entry(clip, look.to_bytes(), f"of {clip}")
+    store.keep(one, look.words)
+    return one
 
 
-def test_a_place_that_cannot_be_is_one_line():
-    with pytest.raises(UserError, match="cannot be kept"):
-        Store("nowhere://x")
+def test_nothing_is_found_where_nothing_was_kept(home):
+    assert store.by_mark("0" * 13) is None
+    assert store.by_look(fingerprint.take(scene(3)).words) == []
+    assert not home.exists()
+
+
+def test_an_entry_comes_back_whole_by_mark_and_by_look(home):
+    one = kept(scene(9), "00112233445566ff")
+    assert store.by_mark("0011223344556") == one
+    assert store.by_look(fingerprint.take(scene(9)).words) == [one]
+    assert store.path().stat().st_mode & 0o777 == 0o600
+    assert store.by_mark("1" * 13) is None
+
+
+def test_the_same_clip_sealed_again_is_one_entry():
+    kept(scene(9), "00112233445566ff")
+    again = kept(scene(9, seed=2), "00112233445566ff")
+    assert store.by_mark("0011223344556") == again
+    assert store.by_look(fingerprint.take(scene(9)).words) == []
+
+
+def test_sketches_survive_the_bytes():
+    look = fingerprint.take(scene(9))
+    assert np.array_equal(fingerprint.sketches_of(look.to_bytes()), look.sketches)
+    assert set(np.unique(look.sketches)) <= {-1, 0, 1}
+
+
+def test_likeness_tells_clips_apart_and_follows_crops():
+    clips = [scene(9), *(texture(9, seed=s, speed=0) for s in range(4))]
+    looks = [fingerprint.sketches_of(fingerprint.take(clip).to_bytes()) for clip in clips]
+    for a, b in itertools.product(range(5), range(5)):
+        likeness = fingerprint.agreement(clips[a], looks[b])
+        assert likeness > 0.95 if a == b else likeness < fingerprint.SAME
+    cropped = scene(9)[:, 8:72, 13:115]
+    place = geometry.Place(0.8, made_with=1)
+    assert fingerprint.agreement(cropped, looks[0], place) > fingerprint.SAME
+    assert fingerprint.agreement(cropped[:, :, ::-1], looks[0], geometry.Place(0.8, 0, True)) > fingerprint.SAME
+    assert fingerprint.agreement(np.zeros((2, 80, 128, 3), np.uint8), looks[0]) < 0.5
+
+
+def test_a_hundred_thousand_entries_answer_in_fifty_milliseconds():
+    """Filled in one go with fingerprints of noise; what is measured is the look-up, in processor time."""
+    kept(scene(9, seed=1), "00112233445566ff")
+    draw = rng.stream(5, "test store")
+    count = 100_000
+    words = draw.integers(0, 1 << 16, (count, 1, fingerprint.WORDS)) + (np.arange(fingerprint.WORDS) << 16)
+    with sqlite3.connect(store.path()) as base:
+        base.execute("PRAGMA synchronous = OFF")
+        base.execute("DROP INDEX word_of")  # which serves replacing, not finding
+        base.executemany("INSERT INTO clip VALUES (?, ?, ?, 1, '', 0, 0, '{}', x'00', ?)",
+                         ((n + 10, f"{n:013x}", f"{n:016x}", bytes(256)) for n in range(1, count + 1)))
+        flat = np.unique(np.stack([words.reshape(-1), np.repeat(np.arange(11, count + 11), fingerprint.WORDS)], 1),
+                         axis=0)
+        base.executemany("INSERT INTO word VALUES (?, ?)", flat.tolist())
+    base.close()
+    look = fingerprint.take(scene(9, seed=1)).words
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        found = store.by_look(look)[0]
+        times.append(time.process_time() - start)
+    assert found.clip_id == "00112233445566ff"
+    assert sorted(times)[2] < 0.05
+    start = time.process_time()
+    assert store.by_mark(f"{777:013x}").clip_id == f"{777:016x}"
+    assert time.process_time() - start < 0.05
+
+
+def test_a_broken_store_is_a_users_error(home):
+    home.mkdir()
+    store.path().write_bytes(b"no database" * 100)
+    for attempt in (lambda: store.by_mark("0" * 13), lambda: kept(scene(3), "0" * 16)):
+        with pytest.raises(UserError, match="provenance store") as caught:
+            attempt()
+        assert caught.value.hint
+
+
+KEEPS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from scenes import scene, texture
+from test_store import kept
+for n in range(4):
+    kept(scene(2, seed=n), f"{int(sys.argv[2]):08x}{n:08x}")
+"""
+
+
+def test_several_processes_keep_at_once():
+    here = str(Path(__file__).parent)
+    racers = [subprocess.Popen([sys.executable, "-c", KEEPS, here, str(n)]) for n in range(3)]
+    assert [racer.wait(timeout=300) for racer in racers] == [0, 0, 0]
+    assert all(store.by_mark(f"{n:08x}{k:08x}"[:13]) for n in range(3) for k in (0,))

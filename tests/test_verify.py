@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from scenes import scene
 
-from tenku import media
+from tenku import media, untrusted
 from tenku.cli import main
-from tenku.provenance import geometry, invisible, manifest, verify, visible
+from tenku.provenance import embedding, geometry, invisible, manifest, verify, visible
 from tenku.provenance.code import Payload
 from tenku.provenance.manifest import Manifest, Signature
 from tenku.provenance.seal import Model, seal
@@ -31,9 +31,9 @@ def sealed(tmp_path_factory) -> Path:
     return seal(Clip(scene(17), 12.0), RECORD, path, model=MODEL).path
 
 
-def recoded(frames: np.ndarray, path: Path, fps: float = 12.0) -> Path:
-    media.encode_video(frames, fps, path, container="mp4", codec="libx264", pixel_format="yuv420p",
-                       options={"crf": "28"})
+def recoded(frames: np.ndarray, path: Path, crf: int = 23) -> Path:
+    media.encode_video(frames, 12.0, path, container="mp4", codec="libx264", pixel_format="yuv420p",
+                       options={"crf": str(crf)})
     return path
 
 
@@ -44,7 +44,8 @@ def test_a_sealed_file_is_made_by_tenku(sealed, capsys):
     assert main(["verify", str(sealed)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == f"{sealed}: made by Tenku"
-    assert [line.split(":")[0].strip() for line in said[1:]] == ["signature", "invisible mark", "visible mark"]
+    layers = [line.split(":")[0].strip() for line in said[1:]]
+    assert layers == ["signature", "invisible mark", "source", "visible mark"]
     assert "intact and trusted" in said[1]
 
 
@@ -88,12 +89,12 @@ def test_a_changed_file_was_ours(damage, sealed, tmp_path, capsys):
 
 
 def test_pictures_of_others_are_not_ours(tmp_path, capsys):
-    assert main(["verify", str(recoded(scene(9), tmp_path / "a.mp4"))]) == 1
+    assert main(["verify", str(recoded(scene(9, seed=3), tmp_path / "a.mp4"))]) == 1
     assert "no sign of Tenku" in capsys.readouterr().out
 
 
 def test_a_drawn_plate_proves_nothing(tmp_path, capsys):
-    assert main(["verify", str(recoded(visible.draw(scene(9), 12), tmp_path / "a.mp4"))]) == 1
+    assert main(["verify", str(recoded(visible.draw(scene(9, seed=4), 12), tmp_path / "a.mp4"))]) == 1
     said = capsys.readouterr().out
     assert "without proof" in said
     assert "anybody can draw" in said
@@ -110,9 +111,9 @@ def test_a_manifest_moved_to_other_pictures_does_not_fit(sealed, tmp_path, monke
 
 def test_the_mark_of_one_clip_under_the_signature_of_another(tmp_path):
     """Whoever signs again under the name of another clip is found out by the mark."""
-    frames = invisible.embed(scene(9), Payload(0xC0, 0x1111111111))
+    frames = embedding.embed(scene(9), Payload(0xC0, 0x1111111111111))
     data = media.encode(Clip(frames, 12.0), ".mp4")
-    data, _ = manifest.sign(data, "mp4", manifest.describe("2222222222222222", {}, "1c02222222222"))
+    data, _ = manifest.sign(data, "mp4", manifest.describe("2222222222222222", {}, "2c02222222222222"))
     path = tmp_path / "a.mp4"
     path.write_bytes(data)
     report = examine(path)
@@ -120,11 +121,61 @@ def test_the_mark_of_one_clip_under_the_signature_of_another(tmp_path):
     assert report.evidence[-1] == "the signature and the invisible mark name different clips"
 
 
+# -- without its manifest -------------------------------------------------------------------------------------------
+
+
+def test_the_store_finds_the_request_of_a_stripped_copy(sealed, tmp_path):
+    report = examine(recoded(media.read_clip(sealed).frames[3:14, 4:76, 6:122], tmp_path / "crop.mp4"))
+    assert report.verdict is Verdict.MADE
+    [source] = report.sources
+    assert source.agrees
+    assert source.request["request"] == RECORD
+    assert "cropped to" in str(report.mark.place)
+
+
+def test_without_the_store_a_mark_alone_is_not_ours(sealed, tmp_path, monkeypatch, capsys):
+    copy = recoded(media.read_clip(sealed).frames, tmp_path / "copy.mp4")
+    monkeypatch.setenv("TENKU_HOME", str(tmp_path / "another"))
+    assert main(["verify", str(copy)]) == 1
+    assert "carries Tenku's mark, which nothing here confirms" in capsys.readouterr().out
+
+
+def test_a_mark_moved_to_other_pictures_is_refused(sealed, tmp_path):
+    """Whoever knows the public key can write another clip's payload; the fingerprint does not agree."""
+    payload = examine(sealed).mark.payload
+    report = examine(recoded(embedding.embed(scene(9, seed=5), payload), tmp_path / "forged.mp4"))
+    assert report.mark.payload == payload
+    assert report.verdict is Verdict.CONTRADICTORY
+    assert "looks otherwise" in "\n".join(report.evidence)
+
+
+def test_too_worn_to_be_read_it_is_known_by_its_look_and_its_faint_mark(sealed, tmp_path):
+    report = examine(recoded(media.read_clip(sealed).frames, tmp_path / "worn.mp4", crf=36))
+    assert invisible.detect(media.read_clip(tmp_path / "worn.mp4").frames, search=False).payload is None
+    assert report.sources[0].request["request"] == RECORD
+    assert report.verdict in (Verdict.MADE, Verdict.UNPROVEN)
+
+
+def test_what_is_cut_together_says_which_parts_are_whose(sealed, tmp_path, capsys):
+    other = seal(Clip(scene(17, seed=8), 12.0), {"prompt": "a blue ball", "seed": 8}, tmp_path / "b.mp4", model=MODEL)
+    mine, blue = media.read_clip(sealed).frames, media.read_clip(other.path).frames
+    report = examine(recoded(np.concatenate([mine, blue[:9]]), tmp_path / "two.mp4", crf=20))
+    assert report.verdict is Verdict.MADE
+    assert [s.request["request"]["seed"] for s in report.sources] == [7, 8]
+    assert report.sources[1].start == pytest.approx(17 / 12, abs=0.2)
+    mixed = recoded(np.concatenate([scene(17, seed=9), blue]), tmp_path / "half.mp4", crf=20)
+    assert main(["verify", str(mixed)]) == 1
+    said = capsys.readouterr().out
+    assert "parts of it were made by Tenku" in said
+    assert 'source 1.4 to 2.8 s: clip' in said
+    assert '"a blue ball"' in said
+
+
 # -- every combination ----------------------------------------------------------------------------------------------
 
-MARK = invisible.Finding(True, 20.0, 1e-50, Payload(1, 0xAAAAAAAAAA), geometry.Place())
+MARK = invisible.Finding(True, 20.0, 1e-50, Payload(1, 0xAAAAAAAAAAAAA), geometry.Place())
 NO_MARK = invisible.Finding(False, 1.0, 1.0)
-CLIP = "aaaaaaaaaa000000"
+CLIP = "aaaaaaaaaaaaa000"
 
 
 def weighed(signature: Signature, generator: str, clip: str, mark: bool, plate: bool) -> Verdict:
@@ -145,7 +196,7 @@ def weighed(signature: Signature, generator: str, clip: str, mark: bool, plate: 
     (Signature.UNKNOWN, "tenkuish 1", CLIP, False, False, Verdict.UNKNOWN),
     (Signature.TAMPERED, "tenku 1", CLIP, True, True, Verdict.CHANGED),
     (Signature.TAMPERED, "tenku 1", CLIP, False, True, Verdict.TAMPERED),
-    (Signature.MISSING, "", "", True, False, Verdict.MADE),
+    (Signature.MISSING, "", "", True, False, Verdict.MARKED),
     (Signature.MISSING, "", "", False, True, Verdict.UNPROVEN),
     (Signature.MISSING, "", "", False, False, Verdict.UNKNOWN),
 ])
@@ -177,12 +228,16 @@ def test_json_has_the_documented_fields(sealed, tmp_path, capsys):
     missing = tmp_path / "none.mp4"
     assert main(["verify", "--json", str(sealed), str(missing)]) == 2
     answer = json.loads(capsys.readouterr().out)
-    assert answer["schema"] == 1
+    assert answer["schema"] == 2
     good, bad = answer["files"]
-    assert set(good) == {"file", "verdict", "says", "signature", "invisible", "visible", "evidence"}
-    assert set(good["signature"]) == {"state", "signer", "generator", "problems", "clip", "request"}
+    assert set(good) == {"file", "verdict", "says", "signature", "invisible", "visible", "sources", "evidence"}
+    assert set(good["signature"]) == {"state", "signer", "generator", "problems", "clip", "request", "ingredients",
+                                      "time_stamp"}
     assert set(good["invisible"]) == {"found", "score", "chance", "payload", "clip", "weights", "place", "own_key"}
     assert set(good["visible"]) == {"found", "score"}
+    assert [set(source) for source in good["sources"]] == [
+        {"clip", "start", "end", "known", "likeness", "by_mark", "request"}]
+    assert good["sources"][0]["request"]["request"] == RECORD
     assert good["verdict"] == "made"
     assert good["signature"]["request"]["request"] == RECORD
     assert good["signature"]["clip"].startswith(good["invisible"]["clip"])
@@ -199,7 +254,7 @@ def test_the_docs_name_every_field_verdict_and_exit_code(repo):
 
 
 def test_the_highest_exit_code_wins_and_all_files_are_examined(sealed, tmp_path, capsys):
-    foreign = recoded(scene(3), tmp_path / "f.mp4")
+    foreign = recoded(scene(3, seed=4), tmp_path / "f.mp4")
     text = tmp_path / "t.mp4"
     text.write_text("words")
     assert main(["verify", str(sealed), str(foreign)]) == 1
@@ -210,13 +265,32 @@ def test_the_highest_exit_code_wins_and_all_files_are_examined(sealed, tmp_path,
     assert main(["verify"]) == 2
 
 
+def test_a_folder_and_standard_input(sealed, tmp_path, capsys, monkeypatch):
+    (tmp_path / "in" / ".hidden").mkdir(parents=True)
+    for name in ("b.mp4", "in/a.MP4", ".hidden.mp4", "in/.hidden/c.mp4", "notes.txt"):
+        (tmp_path / name).write_bytes(sealed.read_bytes())
+    (tmp_path / "link.mp4").symlink_to(sealed)
+    assert main(["verify", "--json", str(tmp_path)]) == 0
+    names = [record["file"] for record in json.loads(capsys.readouterr().out)["files"]]
+    assert names == [str(tmp_path / "b.mp4"), str(tmp_path / "in/a.MP4")]
+    assert main(["verify", str(tmp_path / "in" / ".hidden" / "..")]) == 0
+    capsys.readouterr()
+    (tmp_path / "empty").mkdir()
+    assert main(["verify", str(tmp_path / "empty")]) == 2
+    assert "holds no video or image" in capsys.readouterr().err
+    with sealed.open("rb") as file:
+        monkeypatch.setattr("sys.stdin", type("Stdin", (), {"buffer": file}))
+        assert main(["verify", "-"]) == 0
+    assert capsys.readouterr().out.startswith("standard input: made by Tenku")
+
+
 def test_hostile_files_get_one_line_and_a_hint(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.mp4")
     for name, data in {"concat.mp4": b"ffconcat version 1.0\nfile x.mp4\n", "empty.gif": b"",
                        "noise.mp4": b"\0\0\0\x20ftypisom" + b"\xff" * 99, "bad.png": b"\x89PNG\r\n\x1a\n1234"}.items():
         (tmp_path / name).write_bytes(data)
     (tmp_path / "esc\x1b[31m.mp4").write_bytes(b"")
-    for path in [*tmp_path.iterdir(), tmp_path]:
+    for path in tmp_path.iterdir():
         assert main(["verify", str(path)]) == 2
         out, err = capsys.readouterr()
         assert out == ""
@@ -228,7 +302,7 @@ def test_hostile_files_get_one_line_and_a_hint(tmp_path, capsys):
 def test_a_long_video_is_sampled_not_swallowed(tmp_path):
     path = tmp_path / "long.mp4"
     path.write_bytes(media.encode(Clip(np.zeros((400, 16, 16, 3), np.uint8), 24.0), ".mp4"))
-    clip = media.read_clip(path, sample=verify._SAMPLE)
+    clip = untrusted.read(path, verify._SAMPLE)
     assert len(clip.frames) < 2 * verify._SAMPLE
     assert clip.seconds == pytest.approx(400 / 24, rel=0.05)
     assert examine(path).verdict is Verdict.UNKNOWN

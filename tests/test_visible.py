@@ -10,6 +10,7 @@ import pytest
 from scenes import scene, texture
 
 from tenku import media
+from tenku.errors import UserError
 from tenku.provenance import visible
 from tenku.types import Clip
 
@@ -88,3 +89,32 @@ def test_not_found_where_it_is_not():
     plain = [scene(9, seed=s) for s in range(6)] + [texture(9, seed=s) for s in range(6)]
     assert max(visible.detect(p, 12).score for p in plain) < visible.THRESHOLD - 0.15
     assert not visible.detect(np.zeros((3, 80, 128, 3), np.uint8), 12).found
+
+
+# -- the operator's choice ---------------------------------------------------------------------------------------------
+
+
+def test_the_operator_chooses_size_place_and_opacity(monkeypatch):
+    usual = visible.draw(scene(3), 12)
+    monkeypatch.setenv("TENKU_VISIBLE_MARK", "size=1.6 opacity=0.9 start=0.5")
+    chosen = visible.draw(scene(3), 12)
+    before, after = ((frames != scene(3)).any(3)[0] for frames in (usual, chosen))
+    assert after.sum() > 1.5 * before.sum()
+    assert np.argwhere(after)[:, 0].mean() < 40 < np.argwhere(before)[:, 0].mean()  # rows: above, and below
+    assert visible.detect(chosen, 12).found
+
+
+@pytest.mark.parametrize("said", ["opacity=0", "size=0.1", "start=2", "size=nan", "text=mine", "off", "opacity"])
+def test_it_cannot_be_made_to_vanish(said, monkeypatch):
+    monkeypatch.setenv("TENKU_VISIBLE_MARK", said)
+    with pytest.raises(UserError, match="TENKU_VISIBLE_MARK") as caught:
+        visible.draw(scene(1), 12)
+    assert "opacity from 0.3" in caught.value.hint
+
+
+def test_the_faintest_choice_is_legible(monkeypatch):
+    monkeypatch.setenv("TENKU_VISIBLE_MARK", "size=0.8 opacity=0.3")
+    for grey in (0, 90, 160, 255):
+        frames = visible.draw(np.full((1, 80, 128, 3), grey, np.uint8), 12)[0, ..., 0].astype(int)
+        changed = frames[frames != grey]
+        assert changed.max() - changed.min() > 40  # levels between letters and plate

@@ -1,8 +1,9 @@
-"""The error-correcting code of the invisible mark: 64 bits of payload become 256 coded bits.
+"""The error-correcting code of the invisible mark: 64 bits of payload and a CRC become 352 coded bits.
 
 A tail-biting convolutional code of rate 1/4 and constraint length 9 (generators 463, 535, 733, 745 octal, free
 distance 24; Larsen 1973, the table in Proakis, "Digital Communications", section 8.2). Its decoder takes soft
-values, so weak chips count little instead of wrong. Inside the 64 bits a CRC says whether decoding succeeded.
+values, so weak chips count little instead of wrong. The CRC is OpenPGP's of 24 bits (RFC 9580, section 6.1.1): with the
+four bits of the version, 28 must fit, so that a payload read from pictures without the mark is one in 2^28.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-BITS = 64  # version 4, model 8, clip 40, CRC 12
-CODED = 256
-CRC_BITS = 12
-VERSION = 1
-_CRC = 0x80F  # x^12 + x^11 + x^3 + x^2 + x + 1
+PAYLOAD_BITS = 64  # version 4, model 8, clip 52
+CRC_BITS = 24
+BITS = PAYLOAD_BITS + CRC_BITS
+CODED = 4 * BITS
+CLIP_DIGITS = 13  # of a clip's id in hex: 52 bits
+VERSION = 2
+CHANCE = 2.0 ** -(CRC_BITS + 4)  # that a random word is a payload
+_CRC = 0x864CFB
 _GENERATORS = (0o463, 0o535, 0o733, 0o745)
 _MEMORY = 8
 _LEAD = 48  # steps decoded before and after the word, so that its unknown first state does not matter
@@ -27,7 +31,7 @@ class Payload:
     """What the invisible mark says."""
 
     model: int  # 0..255, the first byte of the weights' SHA-256
-    clip: int  # 0..2**40-1, the first ten hex digits of the clip's id
+    clip: int  # 0..2**52-1, the first thirteen hex digits of the clip's id
     version: int = VERSION  # 0..15, of the mark itself
 
     @classmethod
@@ -37,30 +41,41 @@ class Payload:
             model = int(weights_sha256[:2], 16)
         except ValueError:
             model = 0
-        return cls(model, int(clip_id[:10], 16))
+        return cls(model, int(clip_id[:CLIP_DIGITS], 16))
+
+    @classmethod
+    def parse(cls, text: str) -> Payload:
+        """The inverse of `str`. Raises ValueError for what is no payload."""
+        word = int(text, 16)
+        return cls((word >> 52) & 0xFF, word & ((1 << 52) - 1), word >> 60)
 
     def __str__(self) -> str:
-        return f"{self.version:x}{self.model:02x}{self.clip:010x}"
+        return f"{self.version:x}{self.model:02x}{self.clip_digits}"
+
+    @property
+    def clip_digits(self) -> str:
+        """The clip's id as far as the mark carries it: 13 hex digits."""
+        return f"{self.clip:0{CLIP_DIGITS}x}"
 
 
 def pack(payload: Payload) -> npt.NDArray[np.uint8]:
-    """The payload and its CRC as 64 bits, most significant first."""
-    word = (payload.version << 48) | (payload.model << 40) | payload.clip
+    """The payload and its CRC as 88 bits, most significant first."""
+    word = (payload.version << 60) | (payload.model << 52) | payload.clip
     word = (word << CRC_BITS) | _remainder(word)
     return np.array([(word >> (BITS - 1 - i)) & 1 for i in range(BITS)], np.uint8)
 
 
 def unpack(bits: npt.NDArray[np.uint8]) -> Payload | None:
-    """The payload in 64 bits, or None when the CRC or the version does not fit: one random word in 2^16 fits."""
+    """The payload in 88 bits, or None when the CRC or the version does not fit: one random word in 2^28 fits."""
     word = int("".join(map(str, bits.tolist())), 2)
     body = word >> CRC_BITS
-    if _remainder(body) != word & ((1 << CRC_BITS) - 1) or body >> 48 != VERSION:
+    if _remainder(body) != word & ((1 << CRC_BITS) - 1) or body >> 60 != VERSION:
         return None
-    return Payload((body >> 40) & 0xFF, body & ((1 << 40) - 1), body >> 48)
+    return Payload((body >> 52) & 0xFF, body & ((1 << 52) - 1), body >> 60)
 
 
 def _remainder(word: int) -> int:
-    rest = ((word ^ 0xFFF) << CRC_BITS)  # the flip keeps the all-zero word from being a valid one
+    rest = (word ^ 0xFFFFFF) << CRC_BITS  # the flip keeps the all-zero word from being a valid one
     for bit in range(BITS - 1, CRC_BITS - 1, -1):
         if rest >> bit & 1:
             rest ^= ((1 << CRC_BITS) | _CRC) << (bit - CRC_BITS)
@@ -75,7 +90,7 @@ def _signs() -> npt.NDArray[np.float32]:
 
 
 def encode(bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """64 bits to 256 signs (+1 for 0, -1 for 1). The register starts with the last 8 bits: the code bites its tail."""
+    """88 bits to 352 signs (+1 for 0, -1 for 1). The register starts with the last 8 bits: the code bites its tail."""
     register = int("".join(map(str, bits[-_MEMORY:].tolist())), 2)
     signs, out = _signs(), []
     for bit in bits.tolist():
@@ -85,7 +100,7 @@ def encode(bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def decode(soft: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """256 soft values (positive leans to 0) to the most likely 64 bits: Viterbi around the circle."""
+    """352 soft values (positive leans to 0) to the most likely 88 bits: Viterbi around the circle."""
     steps = soft.reshape(BITS, 4)
     order = np.arange(-_LEAD, BITS + _LEAD) % BITS
     states = 1 << _MEMORY

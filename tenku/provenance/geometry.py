@@ -1,132 +1,169 @@
-"""Where the invisible mark's pattern lies in a picture: resizing, mirroring, and the search for crops.
+"""How the invisible mark lies in a picture: square tiles around the centre, and the search for where they went.
 
-The reader's plane is 128 x 128 samples, two along each side of a cell, whatever the size of the picture.
+Legend: a tile has 64 x 64 samples; N tiles fit along the geometric mean of width and height; a *plane* is one
+channel of a picture [H, W], float32; a *fold* is the sum of all tiles of a plane [64, 64].
+
+Tiles are square in pixels, so that a crop shifts them, a resize scales them and a rotation turns them: three numbers
+and a shift, whatever was cropped away. The shift costs nothing to search: one transform tries all of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-CELLS = 64  # along each side of the pattern
-PLANE = 2 * CELLS  # samples along each side of the reader's plane
+TILE = 64  # samples along each side of a tile
+TILE_PIXELS = 192  # a picture has as many tiles as make one about this wide; small pictures have one
+_EDGE = 0.06  # of each side fades out: a border is an edge like no other
 
 Plane = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Place:
-    """How a picture lies over the pattern it was cut from, in the plane's samples."""
+    """Where the tiles lie in a picture."""
 
-    width: int = PLANE  # of the pattern that the picture shows; more than 128: it was padded
-    height: int = PLANE
-    x: int = 0  # of the picture's left edge in the pattern, negative when padded
-    y: int = 0
+    tiles: float = 1.0  # along the geometric mean of width and height
+    turned: int = 0  # quarter turns that set it upright
     mirrored: bool = False
+    angle: float = 0.0  # degrees that set it upright after that
+    squeezed: float = 1.0  # its width against its height, 1 when its shape was kept
+    made_with: int = 1  # tiles of the picture that it was cut from
 
     def __str__(self) -> str:
         said = ["mirrored"] if self.mirrored else []
-        if (self.width, self.height) != (PLANE, PLANE):
-            said.append(f"{self.width / PLANE:.0%} of the width and {self.height / PLANE:.0%} of the height")
+        if self.turned:
+            said.append(f"turned by {90 * self.turned} degrees")
+        if abs(self.angle) >= 0.5:
+            said.append(f"rotated by {abs(self.angle):.1f} degrees")
+        if self.squeezed != 1:
+            said.append(f"stretched by {self.squeezed:.2f}")
+        scale = self.tiles / self.made_with
+        if abs(scale - 1) > 0.01:
+            said.append(f"cropped to {scale:.0%} of each side" if scale < 1 else f"with bars around {1 / scale:.0%}")
         return ", ".join(said) or "as it was made"
 
 
-def resize(picture: Plane, height: int, width: int) -> Plane:
-    """[H, W] to [height, width]: area mean where it shrinks, linear where it grows."""
-    from PIL import Image
+def tiles_of(height: int, width: int) -> int:
+    """How many tiles a picture made with that many pixels has, along the mean of its sides."""
+    return max(1, round(math.sqrt(height * width) / TILE_PIXELS))
 
-    how = Image.Resampling.BOX if picture.shape[1] > width else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(picture).resize((width, height), how))
+
+def likely_tiles(height: int, width: int) -> range:
+    """The tiles that a picture may have been made with, had it since been resized by a half to two."""
+    return range(max(1, tiles_of(height, width) // 2), tiles_of(2 * height, 2 * width) + 1)
 
 
 def box(picture: Plane, side: int) -> Plane:
     """The mean over the side x side pixels around each, edges repeated. side: odd."""
     p = side // 2
-    wide = np.pad(picture, p, mode="edge")
-    rows, total = np.zeros((picture.shape[0], wide.shape[1]), np.float32), np.zeros_like(picture, np.float32)
-    for i in range(side):
-        rows += wide[i:i + picture.shape[0]]
-    for i in range(side):
-        total += rows[:, i:i + picture.shape[1]]
-    return (total / side**2).astype(np.float32)
+    total = np.pad(picture, p, mode="edge").astype(np.float64).cumsum(0).cumsum(1)
+    total = np.pad(total, ((1, 0), (1, 0)))
+    inner = total[side:, side:] - total[:-side, side:] - total[side:, :-side] + total[:-side, :-side]
+    return (inner / side**2).astype(np.float32)
 
 
-def cells_at(plane: Plane, place: Place, limited: bool = True) -> npt.NDArray[np.float32]:
-    """[4096]: what the plane holds at each cell when it lies at `place`; 0 for cells outside the picture.
+def shrink(picture: Plane, longest: float) -> Plane:
+    """The plane with at most that geometric mean of its sides, in samples."""
+    from PIL import Image
 
-    limited: bounded by the median magnitude, because a picture's strong cells say nothing about the mark.
-    """
+    height, width = picture.shape
+    factor = longest / math.sqrt(height * width)
+    if factor >= 1:
+        return picture
+    size = (max(2, round(width * factor)), max(2, round(height * factor)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+
+
+def fold(plane: Plane, place: Place, most: float = 0.0) -> Plane:
+    """[64, 64]: the sum of the plane's tiles at that place. most: look only at so many tiles around the centre."""
+    samples = _samples(plane, place, most)
+    height, width = samples.shape
+    samples = samples * _taper(height)[:, None] * _taper(width)[None]
+    half = [-(-n // 2 // TILE) * TILE for n in (height, width)]
+    canvas = np.zeros((2 * half[0], 2 * half[1]), np.float32)
+    top, left = half[0] - height // 2, half[1] - width // 2
+    canvas[top:top + height, left:left + width] = samples
+    return canvas.reshape(2 * half[0] // TILE, TILE, 2 * half[1] // TILE, TILE).sum((0, 2))
+
+
+def _samples(plane: Plane, place: Place, most: float) -> Plane:
+    """The plane set upright and resampled to the tile's own samples, around its centre, with even sides."""
+    from PIL import Image
+
     if place.mirrored:
         plane = plane[:, ::-1]
-    if (place.width, place.height) != (PLANE, PLANE):
-        plane = resize(np.ascontiguousarray(plane), place.height, place.width)
-    canvas = np.zeros((PLANE, PLANE), np.float32)
-    left, top = max(place.x, 0), max(place.y, 0)
-    right, bottom = min(place.x + place.width, PLANE), min(place.y + place.height, PLANE)
-    canvas[top:bottom, left:right] = plane[top - place.y:bottom - place.y, left - place.x:right - place.x]
-    cells = canvas.reshape(CELLS, 2, CELLS, 2).mean((1, 3)).ravel()
-    if limited and cells.any():
-        limit = float(np.median(np.abs(cells[cells != 0])))
-        cells = np.clip(cells, -limit, limit)
-    return cells
+    plane = np.ascontiguousarray(np.rot90(plane, place.turned))
+    height, width = plane.shape
+    step = math.sqrt(height * width) / (TILE * place.tiles)  # pixels for a sample
+    across, down = step * math.sqrt(place.squeezed), step / math.sqrt(place.squeezed)
+    limit = most * TILE if most else math.inf
+    size = [max(2, int(min(side / s, limit)) // 2 * 2) for side, s in ((width, across), (height, down))]
+    half = size[0] * across / 2, size[1] * down / 2
+    region = (max(0.0, width / 2 - half[0]), max(0.0, height / 2 - half[1]),
+              min(float(width), width / 2 + half[0]), min(float(height), height / 2 + half[1]))
+    picture = Image.fromarray(plane).resize((size[0], size[1]), Image.Resampling.BILINEAR, box=region)
+    if place.angle:
+        picture = picture.rotate(place.angle, Image.Resampling.BICUBIC)
+    return np.asarray(picture)
 
 
-def _scales() -> list[tuple[int, int]]:
-    """(width, height) of the shown pattern, in samples: crops to 85 % of each side, to half of both, and padding."""
-    near = range(108, PLANE + 1, 2)
-    found = {(w, h) for w in near for h in near}
-    found |= {(w, w + d) for w in range(64, 108, 2) for d in (-4, -2, 0, 2, 4)}
-    found |= {(w, PLANE) for w in range(PLANE, 194, 2)} | {(PLANE, h) for h in range(PLANE, 194, 2)}
-    return sorted(found - {(PLANE, PLANE)})
+def _taper(n: int) -> npt.NDArray[np.float32]:
+    x = (np.arange(n) + 0.5) / n
+    edge = np.minimum(x, 1 - x) / _EDGE
+    return np.where(edge < 1, 0.5 - 0.5 * np.cos(np.pi * edge), 1).astype(np.float32)
 
 
-def search(
-    plane: Plane, pilot: npt.NDArray[np.intp], signs: npt.NDArray[np.float32], keep: int = 4,
-) -> tuple[list[Place], int]:
-    """The most promising places of the pilot, and how many places were compared to find them.
-
-    Correlates by FFT over all offsets, for each mirror and scale.
-    """
-    impulses = np.zeros((PLANE, PLANE), np.float32)
-    impulses[2 * (pilot // CELLS), 2 * (pilot % CELLS)] = signs[pilot]
-    spectra: dict[tuple[int, int], npt.NDArray[np.complexfloating]] = {}
-    ranked: list[tuple[float, Place]] = []
-    tried = 0
-    for mirrored in (False, True):
-        base = np.ascontiguousarray(plane[:, ::-1]) if mirrored else plane
-        for width, height in _scales():
-            size = (_transform_size(height), _transform_size(width))
-            if size not in spectra:
-                spectra[size] = np.conj(np.fft.rfft2(impulses, size))
-            score, place, places = _peak(resize(base, height, width), spectra[size], size)
-            tried += places
-            ranked.append((score, Place(width, height, *place, mirrored)))
-    ranked.sort(key=lambda r: -r[0])
-    return [place for _, place in ranked[:keep]], tried
+def spread(spectrum: npt.NDArray[np.complexfloating], height: int, width: int) -> Plane:
+    """A tile, given by its spectrum [64, 33], laid around the centre of a picture [height, width]."""
+    fine = 8  # samples of the tile are interpolated so finely
+    half, size = TILE // 2, TILE * fine
+    wide = np.zeros((size, size // 2 + 1), complex)
+    wide[:half, :half], wide[-half:, :half] = spectrum[:half, :half], spectrum[-half:, :half]
+    tile = np.fft.irfft2(wide, (size, size)) * fine**2
+    step = math.sqrt(height * width) / (TILE * tiles_of(height, width))
+    down, across = (np.rint((((np.arange(n) + 0.5 - n / 2) / step) - 0.5) * fine).astype(int) % size
+                    for n in (height, width))
+    return tile[np.ix_(down, across)].astype(np.float32)
 
 
-def _transform_size(side: int) -> int:
-    """A length for the FFT that holds the pattern and a picture of that side, of small prime factors."""
-    return next(n for n in (144, 160, 180, 200) if n > max(side, PLANE))
+_ANGLES = [1.5 * i for i in range(-10, 11)]  # degrees
+_SCALE = 0.03  # step of the search, as a logarithm
+_WIDEST, _TIGHTEST = 1.45, 0.5  # bars around, and how much of each side a crop leaves
+FINER = 16  # steps of the refinement for one of the search
 
 
-def _peak(
-    small: Plane, spectrum: npt.NDArray[np.complexfloating], size: tuple[int, int],
-) -> tuple[float, tuple[int, int], int]:
-    """The best offset (x, y) of one rescaled plane, its score, and the number of offsets."""
-    height, width = small.shape
-    cell = (small[:-1, :-1] + small[1:, :-1] + small[:-1, 1:] + small[1:, 1:]) / 4
-    limit = float(np.median(np.abs(cell)))
-    cell = np.clip(cell, -limit, limit)
-    # corr[v] = sum over u of cell[u + v] * impulse[u], so v = -offset of the picture in the pattern
-    corr = np.fft.irfft2(np.fft.rfft2(cell, size) * spectrum, size)
-    span_y, span_x = abs(PLANE - height) + 1, abs(PLANE - width) + 1
-    ys = np.arange(span_y) if height > PLANE else -np.arange(span_y)
-    xs = np.arange(span_x) if width > PLANE else -np.arange(span_x)
-    window = corr[np.ix_(ys % size[0], xs % size[1])]
-    at = np.unravel_index(int(window.argmax()), window.shape)
-    seen = min(height, PLANE) * min(width, PLANE) / PLANE**2
-    score = float(window[at]) / (max(limit, 1e-9) * seen**0.5)
-    return score, (-int(xs[at[1]]), -int(ys[at[0]])), span_y * span_x
+def straight(height: int, width: int) -> list[Place]:
+    """The places that need no search: as it was made, resized, mirrored, turned by quarters."""
+    return [Place(n, turned, mirrored, made_with=n) for n in likely_tiles(height, width)
+            for turned in range(4) for mirrored in (False, True)]
+
+
+def searched(height: int, width: int) -> Iterator[Place]:
+    """The places of the search: crops, bars and scales, each rotated, turned or mirrored; and stretched ones."""
+    for made in {tiles_of(round(height * f), round(width * f)) for f in (0.75, 1.0, 1.33)}:
+        for mirrored in (False, True):
+            scale = _TIGHTEST
+            while scale < _WIDEST:
+                for angle in _ANGLES:
+                    yield Place(made * scale, 0, mirrored, angle, made_with=made)
+                for turned in (1, 2, 3):
+                    yield Place(made * scale, turned, mirrored, made_with=made)
+                scale *= 1 + _SCALE
+            for ratio in range(-20, 21):
+                if ratio:
+                    yield Place(made, 0, mirrored, squeezed=math.exp(_SCALE * ratio), made_with=made)
+
+
+def neighbours(place: Place, step: float) -> list[Place]:
+    """The places around one; step: of the search's own steps."""
+    grow = (1 + _SCALE) ** step
+    around = [replace(place, tiles=place.tiles * grow), replace(place, tiles=place.tiles / grow)]
+    if place.squeezed != 1:
+        return [*around, replace(place, squeezed=place.squeezed * grow), replace(place, squeezed=place.squeezed / grow)]
+    turn = 1.5 * step
+    return [*around, replace(place, angle=place.angle + turn), replace(place, angle=place.angle - turn)]

@@ -6,6 +6,7 @@ the machine or its user. The operator's own certificate goes into the environmen
 
     TENKU_SIGNING_CERT    PEM file: the leaf first, then every intermediate
     TENKU_SIGNING_KEY     PEM file: its private key, PKCS8, unencrypted
+    TENKU_TIMESTAMP_URL   RFC 3161 time stamp authority; the only thing that makes sealing use the network
     TENKU_TRUST_ANCHORS   PEM file: further roots that `tenku verify` shall trust
     TENKU_HOME            folder of the installation's own identity (else $XDG_CONFIG_HOME/tenku, ~/.config/tenku)
 """
@@ -40,6 +41,7 @@ class Identity:
     chain_pem: bytes  # leaf first, root last
     key_pem: bytes  # PKCS8
     fingerprint: str  # 16 hex digits of the leaf's SHA-256
+    time_authority: str = ""  # URL of the time stamp authority, "" for none
 
 
 def home() -> Path:
@@ -122,7 +124,14 @@ def _identity(chain: bytes, private: bytes, source: str) -> Identity:
         raise UserError(f"the key of {source} is of no kind that C2PA allows", "use ECDSA P-256")
     pkcs8 = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
                               serialization.NoEncryption())
-    return Identity(algorithm, chain, pkcs8, leaf.fingerprint(hashes.SHA256()).hex()[:16])
+    return Identity(algorithm, chain, pkcs8, leaf.fingerprint(hashes.SHA256()).hex()[:16], _time_authority())
+
+
+def _time_authority() -> str:
+    url = os.environ.get("TENKU_TIMESTAMP_URL", "")
+    if url and not url.startswith(("http://", "https://")):
+        raise UserError(f"TENKU_TIMESTAMP_URL cannot be {url[:80]!r}", "an address that begins with https://")
+    return url
 
 
 def _create(path: Path) -> None:

@@ -1,20 +1,20 @@
 """The invisible mark: a keyed pattern in the brightness of every frame, found again without the original.
 
-Legend: T frames, H height, W width (pixels); G = 64 cells along each side of the pattern.
+Legend: T frames, H height, W width (pixels); F frequencies of a tile.
 
-The pattern is a grid of G x G cells stretched over the picture, whatever its size, so resizing costs nothing. Each
-cell is a little brighter or darker than its neighbours. A quarter of the cells, scattered by the key, carry
-fixed signs (the *pilot*, which says that a mark is there and how the picture was cropped or mirrored); the rest
-carry 256 coded bits, 12 cells for each. The same pattern lies in all frames: dropped, repeated or reordered
-frames do no harm, and what moves in the picture averages out.
+The pattern is one square tile, repeated around the picture's centre (geometry.py). It is made of the tile's waves
+of 5 to 25 periods across: each wave has a sine and a cosine, and each of these *chips* carries a sign. A fifth of the
+waves, scattered by the key, have fixed signs: the *pilot*, which says that a mark is there and how the picture was cut.
+The rest carry 352 coded bits of the payload. The same tile lies in all frames of a clip: dropped, repeated, reversed
+or reordered frames do no harm, nothing flickers, and what moves in the picture averages out.
 
-Embedding is informed: the writer runs the reader on its own frames and spends amplitude where it buys signs,
-little where the picture already leans the right way and little where its texture is beyond reach. At 41 dB this
-about doubles the score against the same energy spent evenly (docs/provenance.md has the tables).
+The tile is shifted differently in every clip, so that the mean of many clips holds no pattern that could be taken
+away or pasted. The reader finds the shift by one transform. embedding.py writes.
 
 The threshold needs no model of pictures. The pilot's signs s_i are independent fair coins, drawn from the key;
-for any picture made without the key and any cell values f_i read from it, Hoeffding's inequality gives
-P(sum s_i f_i >= t sqrt(sum f_i^2)) <= exp(-t^2 / 2). Every place searched multiplies the bound.
+for any picture made without the key and any values f_i read from it, Hoeffding's inequality gives
+P(sum s_i f_i >= t sqrt(sum f_i^2)) <= exp(-t^2 / 2). Every place and shift searched multiplies the bound, and a
+payload whose CRC and version fit divides it by the 2^28 that this has by chance.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -32,19 +33,19 @@ from tenku import rng
 from tenku.media import Frames
 from tenku.provenance import code, geometry
 from tenku.provenance.code import Payload
+from tenku.provenance.geometry import TILE, Place, Plane
 
-PUBLIC_KEY = "tenku public mark 1"  # everybody's copy of Tenku finds this one, and whoever reads it can forge it
+PUBLIC_KEY = "tenku public mark 2"  # everybody's copy of Tenku finds this one, and whoever reads it can forge it
 FALSE_POSITIVES = 1e-6  # per file, search included, for all keys together
-FLOOR_DB = 40.0  # PSNR against the frames before marking
-_HARD_DB, _EASY_DB = 40.5, 42.5  # PSNR where the mark is hard to read, and where it is easy; before rounding
-_PILOT = 1024  # cells
-_COPIES = 12  # cells for each coded bit: 1024 + 256 * 12 = 64 * 64
-_LOOK = 16  # frames that the writer studies, 32 that the reader sums
-_SUM = 32
-_NOISE = 6.0  # grey levels of damage at a cell that the writer prepares for; 3 to 6 measured best after H.264 crf 28
+_BAND = (5.0, 25.0)  # periods across a tile
+_PILOT = 180  # waves, of 900
+_CUTS = (25.0, 18.0, 12.0)  # the reader looks at all waves, and at those that survive strong compression
+_SURROUNDINGS = 0.12  # of the picture's side: what is taken for the ground of a pixel
+_NEAR, _QUIET, _LIMIT = 9, 1.5, 2.5  # pixels, levels, and times the contrast: edges are strong and say nothing
+_SEARCHED = 32  # pixels of the shorter side, below which no crop is looked for
+_WORKING = 128.0  # samples for a tile's width at which large pictures are read
 
-_MASK = (0.7, 1.3)  # amplitude on flat ground, and what texture may add: grain shows on flat ground first
-Plane = npt.NDArray[np.float32]
+Spectrum = npt.NDArray[np.complexfloating]
 
 
 @dataclass(frozen=True)
@@ -52,27 +53,56 @@ class Finding:
     """What `detect` saw."""
 
     found: bool
-    score: float  # standard deviations of the pilot; noise stays within a few
+    score: float  # standard deviations of the pilot; noise stays within a few, the best of many shifts reaches 4
     chance: float  # upper bound for pictures without the mark to score this anywhere in the search
     payload: Payload | None = None  # None: the mark is there, its content is worn away
-    place: geometry.Place | None = None  # how the picture lies over the pattern
+    place: Place | None = None  # how the picture lies over the pattern
     own_key: bool = False  # found under TENKU_MARK_KEY, not under the public key
+    shift: tuple[float, float] = (0.0, 0.0)  # of the tile, in samples: across, down
 
 
 @dataclass(frozen=True)
-class _Cells:
-    pilot: npt.NDArray[np.intp]  # [1024] cell numbers
-    data: npt.NDArray[np.intp]  # [256, 12] cell numbers
-    signs: npt.NDArray[np.float32]  # [4096], +1 or -1
+class Chips:
+    """The waves of a tile and what each stands for."""
+
+    across: npt.NDArray[np.intp]  # [F] periods of each wave across a tile
+    down: npt.NDArray[np.intp]  # [F]
+    radius: npt.NDArray[np.floating]  # [F]
+    ring: npt.NDArray[np.intp]  # [F] waves of like radius
+    signs: npt.NDArray[np.float32]  # [F, 2] of cosine and sine, +1 or -1
+    pilot: npt.NDArray[np.intp]  # wave numbers
+    data: npt.NDArray[np.intp]  # [D, 2] wave number, and 0 for its cosine or 1 for its sine
+    bit: npt.NDArray[np.intp]  # [D] the coded bit of each
+
+    def turned(self, shift: tuple[float, float]) -> Spectrum:
+        """[F] factors that undo a shift of the tile."""
+        return np.exp(2j * np.pi / TILE * (self.across * shift[0] + self.down * shift[1]))
+
+    def fold(self, values: Spectrum) -> Spectrum:
+        """Wave values as a spectrum [64, 33]."""
+        out = np.zeros((TILE, TILE // 2 + 1), complex)
+        out[self.down, self.across] = values
+        edge = self.across == 0
+        out[-self.down[edge], 0] = np.conj(values[edge])
+        return out
 
 
 @lru_cache(maxsize=8)
-def _cells(key: str) -> _Cells:
-    seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-    draw = rng.stream(seed, "invisible mark")
-    order = draw.permutation(geometry.CELLS**2)
-    signs = (draw.integers(0, 2, geometry.CELLS**2) * 2 - 1).astype(np.float32)
-    return _Cells(order[:_PILOT], order[_PILOT:].reshape(code.CODED, _COPIES), signs)
+def chips_of(key: str) -> Chips:
+    """The waves and signs of a key."""
+    draw = rng.stream(int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big"), "invisible mark")
+    down, across = np.meshgrid(np.arange(-TILE // 2 + 1, TILE // 2), np.arange(TILE // 2), indexing="ij")
+    radius = np.hypot(down, across)
+    keep = (radius >= _BAND[0]) & (radius <= _BAND[1]) & ((across > 0) | (down > 0))
+    down, across, radius = down[keep], across[keep], radius[keep]
+    order = draw.permutation(len(radius))
+    rest = np.sort(order[_PILOT:])
+    data = np.stack([np.repeat(rest, 2), np.tile([0, 1], len(rest))], 1)
+    data = data[np.argsort(radius[data[:, 0]], kind="stable")]  # every bit gets its share of slow and of fast waves
+    turns = -(-len(data) // code.CODED)
+    bit = np.concatenate([draw.permutation(code.CODED) for _ in range(turns)])[:len(data)]
+    signs = (draw.integers(0, 2, (len(radius), 2)) * 2 - 1).astype(np.float32)
+    return Chips(across, down, radius, ((radius - _BAND[0]) / 2).astype(int), signs, order[:_PILOT], data, bit)
 
 
 def keys() -> list[str]:
@@ -81,67 +111,97 @@ def keys() -> list[str]:
     return [PUBLIC_KEY, own] if own else [PUBLIC_KEY]
 
 
-def embed(frames: Frames, payload: Payload, key: str | None = None) -> Frames:
-    """The frames [T, H, W, 3] with the mark, at 40 dB or better. key: None means TENKU_MARK_KEY, else the public one.
+# -- reading -------------------------------------------------------------------------------------------------------
 
-    The same frames, payload and key give the same result.
-    """
-    cells = _cells(key or keys()[-1])
-    signs = cells.signs.copy()
-    signs[cells.data.ravel()] *= np.repeat(code.encode(code.pack(payload)), _COPIES)
-    look = frames[np.unique(np.linspace(0, len(frames) - 1, _LOOK).round().astype(int))]
-    values = signs * _amplitudes(look, signs)
-    hard = _scale(look, values, _HARD_DB)
-    trial = np.stack([_apply(frame, values, hard) for frame in look])
-    score = _score((geometry.cells_at(_plane(trial), geometry.Place()) * signs)[cells.pilot])
-    scale = _scale(look, values, min(_HARD_DB + max(0.0, score - 20) * 0.15, _EASY_DB))
-    out = np.empty_like(frames)
-    for t, frame in enumerate(frames):
-        out[t] = _apply(frame, values, scale)
-    return out
+
+def planes(frames: Frames) -> list[Plane]:
+    """The reader's view of each frame: each pixel's brightness against its surroundings."""
+    height, width = frames.shape[1:3]
+    longest = _WORKING * max(geometry.likely_tiles(height, width))
+    return [_rest(geometry.shrink(luma(frame), longest)) for frame in frames]
+
+
+def luma(frame: Frames) -> Plane:
+    """[H, W]: the brightness of a frame [H, W, 3]."""
+    return frame.astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32)  # BT.709
+
+
+def _rest(bright: Plane) -> Plane:
+    """Each pixel against its surroundings, in units of their contrast: where the picture is busy, it says little."""
+    side = max(3, int(_SURROUNDINGS * math.sqrt(bright.size)) // 2 * 2 + 1)
+    rest = bright - geometry.box(bright, side)
+    contrast = np.sqrt(np.maximum(geometry.box(rest * rest, _NEAR), 0)) + _QUIET
+    return (4 * np.clip(rest / contrast, -_LIMIT, _LIMIT)).astype(np.float32)
 
 
 def detect(frames: Frames, search: bool = True) -> Finding:
-    """Looks for the mark under every key of `keys()`: as it was made, mirrored, cropped, resized or padded.
+    """Looks for the mark under every key of `keys()`: as it was made, and if `search`, cropped, padded or rotated.
 
-    search: False looks only where the mark was written (resized or mirrored, but not cropped): 0.05 s, not 0.8.
     One threshold for everything: the chance bound below FALSE_POSITIVES, half of it for the picture as it lies,
-    half for the search. A valid CRC lets a fainter pilot count, at the price of the 2^-16 it has by chance.
+    turned or mirrored, half for the search, all frames together.
     """
-    plane = _plane(frames)
+    size = (frames.shape[1], frames.shape[2])
+    return detect_in(mean(planes(frames)), size, search)
+
+
+def mean(views: Iterable[Plane]) -> Plane:
+    """Of planes."""
+    views = list(views)
+    return (sum(views[1:], start=views[0].copy()) / len(views)).astype(np.float32)
+
+
+def detect_in(plane: Plane, size: tuple[int, int], search: bool = True, share: float = 1.0) -> Finding:
+    """`detect` in the mean of `planes`. size: (height, width) of the frames; share: of FALSE_POSITIVES."""
+    search = search and min(size) >= _SEARCHED and bool(plane.any())
     best = Finding(False, 0.0, 1.0)
     for number, key in enumerate(keys()):
-        finding = _detect(plane, _cells(key), FALSE_POSITIVES / len(keys()), search)
+        chips, allowed = chips_of(key), FALSE_POSITIVES * share / len(keys()) / 2
+        finding = _in_place(plane, size, chips, allowed)
+        if not finding.found and search:
+            wider = _in_search(plane, size, chips, allowed)
+            finding = wider if wider.found or wider.chance < finding.chance else finding
         if finding.found:
-            return Finding(True, finding.score, finding.chance, finding.payload, finding.place, number > 0)
+            return Finding(True, finding.score, finding.chance, finding.payload, finding.place, number > 0,
+                           finding.shift)
         best = finding if finding.chance < best.chance else best
     return best
 
 
-def _detect(plane: Plane, cells: _Cells, allowed: float, search: bool) -> Finding:
-    straight = [geometry.Place(), geometry.Place(mirrored=True)]
-    first = _judge(plane, cells, straight, len(straight), allowed / 2)
-    if first.found or not search:
-        return first
-    places, tried = geometry.search(plane, cells.pilot, cells.signs)
-    second = _judge(plane, cells, places, tried, allowed / 2)
-    return second if second.found or second.chance < first.chance else first
+def waves(plane: Plane, place: Place, key: str | None = None, most: float = 0.0) -> Spectrum:
+    """[F]: the waves of a plane's tiles at a place, each limited to the median magnitude of its ring."""
+    return limited(spectrum(plane, place, chips_of(key or PUBLIC_KEY), most), chips_of(key or PUBLIC_KEY))
 
 
-def _judge(plane: Plane, cells: _Cells, places: list[geometry.Place], tried: int, allowed: float) -> Finding:
-    """The best of some places, out of `tried` that were compared to arrive at them."""
-    best = Finding(False, 0.0, 1.0)
-    for place in places:
-        values = geometry.cells_at(plane, place)
-        score = _score(values[cells.pilot] * cells.signs[cells.pilot])
-        soft = (values * cells.signs)[cells.data].sum(1)
-        payload = code.unpack(code.decode(soft)) if soft.any() else None
-        pilot_alone = tried * math.exp(-max(score, 0.0) ** 2 / 2)
-        with_code = pilot_alone * len(places) * 2.0**-16 if payload and score > 0 else 1.0
-        chance = min(1.0, pilot_alone, with_code) * 2  # two ways to be found
-        if chance < best.chance:
-            best = Finding(chance <= allowed, score, min(1.0, chance), payload, place)
-    return best if best.found else Finding(False, best.score, best.chance)
+def spectrum(plane: Plane, place: Place, chips: Chips, most: float = 0.0) -> Spectrum:
+    """[F]: the waves of a plane's tiles at a place, as they are."""
+    return np.fft.rfft2(geometry.fold(plane, place, most))[chips.down, chips.across]
+
+
+def limited(values: Spectrum, chips: Chips) -> Spectrum:
+    """A picture's strong waves say nothing about the mark."""
+    size = np.abs(values)
+    usual = np.array([np.median(size[chips.ring == ring]) for ring in range(chips.ring.max() + 1)])
+    return values / np.maximum(np.maximum(size, usual[chips.ring]), 1e-6)
+
+
+def _shifts(values: Spectrum, chips: Chips, fine: int) -> tuple[float, tuple[float, float]]:
+    """The pilot's score at its best shift, in 1/fine samples, and that shift."""
+    pilot = np.zeros(len(values), complex)
+    wanted = chips.signs[chips.pilot, 0] + 1j * chips.signs[chips.pilot, 1]
+    pilot[chips.pilot] = values[chips.pilot] * np.conj(wanted)
+    spectrum, size = chips.fold(pilot), TILE * fine
+    wide = np.zeros((size, size // 2 + 1), complex)
+    half = TILE // 2
+    wide[:half, :half], wide[-half:, :half] = spectrum[:half, :half], spectrum[-half:, :half]
+    found = np.fft.irfft2(wide, (size, size))
+    down, across = np.unravel_index(int(found.argmax()), found.shape)
+    shift = (float(across) / fine, float(down) / fine)
+    return _pilot_score(values, chips, shift), shift
+
+
+def _pilot_score(values: Spectrum, chips: Chips, shift: tuple[float, float]) -> float:
+    upright = (values * chips.turned(shift))[chips.pilot]
+    return _score(np.stack([upright.real, upright.imag], 1) * chips.signs[chips.pilot])
 
 
 def _score(values: npt.NDArray[np.floating]) -> float:
@@ -149,97 +209,117 @@ def _score(values: npt.NDArray[np.floating]) -> float:
     return float(values.sum(dtype=np.float64)) / math.sqrt(energy) if energy > 0 else 0.0
 
 
-def _luma(frame: Frames) -> Plane:
-    return frame.astype(np.float32) @ np.array([0.2126, 0.7152, 0.0722], np.float32)  # BT.709
+def _judge(candidates: list[tuple[float, Place, tuple[float, float], Spectrum]], chips: Chips, tried: float,
+           allowed: float) -> Finding:
+    """The best of some places, out of `tried` places and shifts that were compared to arrive at them."""
+    best = Finding(False, 0.0, 1.0)
+    for score, place, shift, values in candidates:
+        upright = values * chips.turned(shift)
+        each = np.stack([upright.real, upright.imag], 1) * chips.signs
+        each *= _trust(each, chips)[:, None]
+        soft = np.bincount(chips.bit, each[chips.data[:, 0], chips.data[:, 1]], code.CODED).astype(np.float64)
+        payload = code.unpack(code.decode(soft)) if soft.any() else None
+        by_pilot = min(1.0, tried * math.exp(-max(score, 0.0) ** 2 / 2))
+        by_code = by_pilot * len(candidates) * code.CHANCE if payload else 1.0
+        chance = min(1.0, 2 * min(by_pilot, by_code))  # two ways to be found
+        if best.place is None or (chance, -score) < (best.chance, -best.score):
+            best = Finding(chance <= allowed, score, chance, payload if chance <= allowed else None, place,
+                           shift=shift)
+    return best if best.found else Finding(False, best.score, best.chance)
 
 
-def _plane(frames: Frames) -> Plane:
-    """The reader's view [128, 128]: what is left of the brightness after its surroundings, mean over frames."""
-    look = frames[np.unique(np.linspace(0, len(frames) - 1, _SUM).round().astype(int))]
-    total = np.zeros((geometry.PLANE, geometry.PLANE), np.float32)
-    for frame in look:
-        small = geometry.resize(_luma(frame), geometry.PLANE, geometry.PLANE)
-        rest = small - geometry.box(small, 3)
-        limit = 4 * float(np.median(np.abs(rest))) + 0.5  # edges are strong and say nothing
-        total += np.clip(rest, -limit, limit)
-    return (total / len(look)).astype(np.float32)
+def _trust(each: npt.NDArray[np.floating], chips: Chips) -> npt.NDArray[np.floating]:
+    """[F]: what a wave's values are worth, by how well the pilot agrees in its ring and those beside it."""
+    rings = chips.ring[chips.pilot]
+    agree = np.bincount(rings, each[chips.pilot].sum(1), chips.ring.max() + 1)
+    count = np.bincount(rings, minlength=len(agree)) * 2.0
+    near = np.convolve(agree, np.ones(3), "same") / np.maximum(np.convolve(count, np.ones(3), "same"), 1)
+    return np.maximum(near, 0.1)[chips.ring]
 
 
-def _mask(frame: Frames) -> Plane:
-    """[H, W], 0.7..2: how much change the eye forgives, by the contrast of the 5 x 5 pixels around."""
-    luma = _luma(frame)
-    mean = geometry.box(luma, 5)
-    spread = np.sqrt(np.maximum(geometry.box(luma * luma, 5) - mean * mean, 0))
-    return (_MASK[0] + np.minimum(spread / 10, _MASK[1])).astype(np.float32)
+def _in_place(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float) -> Finding:
+    places = geometry.straight(*size)
+    candidates = []
+    for place in places:
+        values = limited(spectrum(plane, place, chips), chips)
+        for cut in _CUTS:
+            low = values * (chips.radius <= cut)
+            candidates.append((*_shifts(low, chips, 1), place, low))
+    ranked = sorted(((score, place, shift, low) for score, shift, place, low in candidates), key=lambda c: -c[0])
+    return _judge(ranked[:6], chips, float(len(candidates) * TILE**2), allowed)
 
 
-def _spread(values: npt.NDArray[np.float32], height: int, width: int) -> Plane:
-    """Cell values [4096] as a picture [height, width]."""
-    cell = np.kron(values.reshape(geometry.CELLS, geometry.CELLS), np.ones((2, 2), np.float32))
-    return geometry.resize(cell.astype(np.float32), height, width)
+def _in_search(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float) -> Finding:
+    """Coarsely around the centre, then ever finer from the best. Counts every place that it could have looked at."""
+    ranked, tried = [], 0.0
+    for place in geometry.searched(*size):
+        values = spectrum(plane, place, chips, most=1.5)
+        score, _ = _shifts(values / np.maximum(np.abs(values), 1e-6), chips, 2)
+        ranked.append((score, place))
+        tried += 1
+    ranked.sort(key=lambda r: -r[0])
+    refined = []
+    for _, place in ranked[:10]:
+        values = limited(spectrum(plane, place, chips), chips)
+        best = (*_shifts(values, chips, 4), values)
+        step = 0.5
+        while step * geometry.FINER >= 1:
+            for other in geometry.neighbours(place, step):
+                values = limited(spectrum(plane, other, chips), chips)
+                score, shift = _shifts(values, chips, 4)
+                if score > best[0]:
+                    best, place = (score, shift, values), other
+            step /= 2
+        refined.append((best[0], place, best[1], best[2]))
+    refined.sort(key=lambda r: -r[0])
+    return _judge(refined[:4], chips, tried * geometry.FINER**2 * (4 * TILE) ** 2, allowed)
 
 
-def _apply(frame: Frames, values: npt.NDArray[np.float32], scale: float) -> Frames:
-    height, width = frame.shape[:2]
-    change = _mask(frame) * _spread(values, height, width) * scale
-    return np.clip(np.rint(frame + change[..., None]), 0, 255).astype(np.uint8)
+# -- one clip's pattern ----------------------------------------------------------------------------------------------
 
 
-def _scale(look: Frames, values: npt.NDArray[np.float32], decibels: float) -> float:
-    """What brings the change to that PSNR, before rounding and clipping."""
-    pattern = _spread(values, *look.shape[1:3])
-    energy = np.mean([np.square(_mask(frame) * pattern).mean() for frame in look])
-    return math.sqrt(255**2 / 10 ** (decibels / 10) / max(float(energy), 1e-9))
+def presence(views: list[Plane], finding: Finding) -> list[float]:
+    """For each of `planes`, how well the whole pattern of a finding with a payload fits: standard deviations."""
+    assert finding.payload is not None
+    assert finding.place is not None
+    key = keys()[-1] if finding.own_key else PUBLIC_KEY
+    chips = chips_of(key)
+    signs = signs_of(chips, finding.payload)
+    scores = []
+    for view in views:
+        upright = waves(view, finding.place, key) * chips.turned(finding.shift)
+        scores.append(_score(np.stack([upright.real, upright.imag], 1) * signs))
+    return scores
 
 
-def _amplitudes(look: Frames, signs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """[4096] amplitude of each cell, before the common scale: informed embedding.
+def confirm(view: Plane, size: tuple[int, int], payload: Payload, shift: tuple[float, float]) -> Finding:
+    """Whether a picture carries the pattern of a clip that it looks like: fainter than what can be read unaided.
 
-    For a cell whose picture alone leans by h towards its sign, amplitude a yields h + g a at the reader, whose
-    expected sign under damage of standard deviation sigma is erf((h + g a) / (sigma sqrt 2)). Each cell takes the
-    a that maximises this less lambda w a^2, w its energy through the mask; lambda meets the budget. Cells disturb
-    their neighbours, so h is measured again after each round.
+    view: the mean of `planes`; shift: the tile's, as the writer's own reader found it. All chips count, and few
+    places are searched, so that less of the pattern is enough.
     """
-    masks = np.stack([_mask(frame) for frame in look])
-    energy = _at_cells(np.square(masks).mean(0))
-    reach = _at_cells(masks.mean(0))
-    budget = 255**2 / 10 ** (_HARD_DB / 10)
-    amplitude: Plane = np.full(signs.shape, math.sqrt(budget / float(energy.mean())), np.float32)
-    before = geometry.cells_at(_plane(look), geometry.Place(), limited=False) * signs
-    gain = 0.0
-    for turn in range(3):
-        values = signs * amplitude
-        scale = _scale(look, values, _HARD_DB)
-        marked = np.stack([_apply(frame, values, scale) for frame in look])
-        after = geometry.cells_at(_plane(marked), geometry.Place(), limited=False) * signs
-        if turn == 0:
-            gain = max(1e-3, float((after - before).mean() / (reach * amplitude).mean()))
-        chosen = _allocate(after - gain * reach * amplitude, gain * reach, energy, budget, _NOISE * gain)
-        amplitude = chosen if turn == 0 else ((amplitude + chosen) / 2).astype(np.float32)
-    return amplitude
+    best, tried = Finding(False, 0.0, 1.0), 0
+    for number, key in enumerate(keys()):
+        chips = chips_of(key)
+        signs = signs_of(chips, payload)
+        for place in geometry.straight(*size):
+            if place.turned or place.made_with != geometry.tiles_of(*size):
+                continue
+            values = waves(view, place, key) * chips.turned(shift)
+            each = np.stack([values.real, values.imag], 1) * signs
+            for cut in _CUTS:
+                tried += 1
+                score = _score(each[chips.radius <= cut])
+                if score > best.score:
+                    best = Finding(False, score, 1.0, payload, place, number > 0, shift)
+    chance = min(1.0, tried * math.exp(-best.score**2 / 2))
+    if chance > FALSE_POSITIVES / 4:  # the rest is for what `parts` looks at
+        return Finding(False, best.score, chance)
+    return replace(best, found=True, chance=chance)
 
 
-def _allocate(lean: Plane, reach: Plane, energy: Plane, budget: float, sigma: float) -> Plane:
-    """The amplitude of each cell, from a grid, that maximises the expected signs within the energy budget."""
-    grid = np.linspace(0.1, 4.0, 40).astype(np.float32)
-    worth = _expected_sign(((lean[:, None] + reach[:, None] * grid) / sigma).astype(np.float32))
-    cost = energy[:, None] * grid**2
-    low, high = 1e-6, 1e2
-    for _ in range(24):
-        price = math.sqrt(low * high)
-        spent = np.take_along_axis(cost, (worth - price * cost).argmax(1)[:, None], 1).mean()
-        low, high = (price, high) if spent > budget else (low, price)
-    return grid[(worth - high * cost).argmax(1)]
-
-
-def _expected_sign(x: Plane) -> Plane:
-    """erf(x / sqrt 2), read from a table: numpy has no erf."""
-    points = np.linspace(-4, 4, 257)
-    table = [math.erf(p / math.sqrt(2)) for p in points]
-    return np.interp(x, points, table).astype(np.float32)
-
-
-def _at_cells(picture: Plane) -> Plane:
-    """A picture [H, W] averaged over each cell: [4096]."""
-    small = geometry.resize(picture, geometry.PLANE, geometry.PLANE)
-    return small.reshape(geometry.CELLS, 2, geometry.CELLS, 2).mean((1, 3)).ravel()
+def signs_of(chips: Chips, payload: Payload) -> npt.NDArray[np.float32]:
+    """[F, 2] of all chips."""
+    signs = chips.signs.copy()
+    signs[chips.data[:, 0], chips.data[:, 1]] *= code.encode(code.pack(payload))[chips.bit]
+    return signs

@@ -8,6 +8,7 @@ manifest lies beside the file as `<name>.webm.c2pa`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -20,10 +21,13 @@ from typing import Any
 from tenku.provenance import identity
 
 REQUEST_LABEL = "org.tenku.request"  # our assertion: what was asked for, and by which weights it was made
-MARK_ALGORITHM = "org.tenku.mark.1"  # names the invisible mark in the soft binding
+MARK_ALGORITHM = "org.tenku.mark.2"  # names the invisible mark in a soft binding
+LOOK_ALGORITHM = "org.tenku.fingerprint.1"  # and the fingerprint in another: base64 of fingerprint.Fingerprint.to_bytes
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 MEDIA_TYPES = {"mp4": "video/mp4", "matroska": "video/webm", "gif": "image/gif", "png": "image/png",
                "jpeg": "image/jpeg", "webp": "image/webp"}  # by what `media.kind_of` says
+# C2PA's relationships, and the action that each calls for: given to the model, put into the work, changed by it.
+RELATIONSHIPS = {"inputTo": "", "componentOf": "c2pa.placed", "parentOf": "c2pa.opened"}
 MAX_SIDECAR_BYTES = 32 << 20
 
 
@@ -46,6 +50,9 @@ class Manifest:
     problems: tuple[str, ...] = ()  # C2PA's codes, "assertion.bmffHash.mismatch"
     clip_id: str = ""  # 16 hex digits, "" when the manifest names none
     soft_binding: str = ""  # the invisible mark's payload in hex, "" when the manifest names none
+    look: bytes = b""  # the fingerprint, b"" when the manifest has none
+    ingredients: tuple[str, ...] = ()  # what it was made from, as the manifest says: "start image (inputTo), trusted"
+    time_stamp: str = ""  # of a time stamp authority, ISO 8601; "" for none
     request: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, as it was sealed
 
     @property
@@ -54,72 +61,116 @@ class Manifest:
         return self.generator.partition(" ")[0] == "tenku"
 
 
+@dataclass(frozen=True)
+class Ingredient:
+    """Something that the pictures were made from. Its own manifest, where it has one, travels inside the new one."""
+
+    data: bytes  # the media file
+    title: str  # what it is to the work, "start image"; never a file's name
+    relationship: str  # C2PA's: one of RELATIONSHIPS
+
+    def __post_init__(self) -> None:
+        assert self.relationship in RELATIONSHIPS, self.relationship
+
+
+def ingredients(paths: Sequence[Path]) -> tuple[Ingredient, ...]:
+    """The files that a work was put together from. What C2PA cannot read is left to the record, which has its hash."""
+    from tenku import media
+
+    return tuple(Ingredient(path.read_bytes(), f"ingredient {number}", "componentOf")
+                 for number, path in enumerate(paths, 1) if media.kind_of(path) in MEDIA_TYPES)
+
+
 def sidecar(path: Path) -> Path:
     """Where the manifest of a file lies that cannot hold it."""
     return path.with_name(path.name + ".c2pa")
 
 
-def describe(clip_id: str, record: Mapping[str, Any], payload: str) -> dict[str, Any]:
-    """The manifest before signing, as JSON-able data. payload: the invisible mark's content in hex, "" for none.
+def describe(clip_id: str, record: Mapping[str, Any], payload: str, look: bytes = b"",
+             ingredients: Sequence[Ingredient] = ()) -> dict[str, Any]:
+    """The manifest before signing, as JSON-able data.
+
+    payload: the invisible mark's content in hex, "" for none; look: the fingerprint, b"" for none. At most one
+    ingredient is the parent.
 
     Names no file, folder, user or machine.
     """
     from tenku import __version__
 
     agent = {"name": "tenku", "version": __version__}
-    actions = [{"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": agent}]
+    created = {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": agent}
+    actions: list[dict[str, Any]] = []
+    for number, ingredient in enumerate(ingredients):
+        if ingredient.relationship == "parentOf":  # what was opened comes first, and then nothing is created
+            created = {**created, "action": "c2pa.edited"}
+            actions.insert(0, {"action": "c2pa.opened", "parameters": {"ingredientIds": [_ingredient_id(number)]}})
+        elif action := RELATIONSHIPS[ingredient.relationship]:
+            actions.append({"action": action, "parameters": {"ingredientIds": [_ingredient_id(number)]}})
+    inputs = [_ingredient_id(n) for n, i in enumerate(ingredients) if i.relationship == "inputTo"]
+    if inputs:
+        created["parameters"] = {"ingredientIds": inputs}
+    actions.insert(len(actions) if created["action"] == "c2pa.edited" else 0, created)
     assertions: list[dict[str, Any]] = [
         {"label": REQUEST_LABEL, "data": {"clip": clip_id, **record}},
     ]
     if payload:
         actions.append({"action": "c2pa.watermarked.bound", "softwareAgent": agent})
-        assertions.append({"label": "c2pa.soft-binding",
-                           "data": {"alg": MARK_ALGORITHM, "blocks": [{"scope": {}, "value": payload}]}})
+        assertions.append(_binding(MARK_ALGORITHM, payload))
+    if look:
+        assertions.append(_binding(LOOK_ALGORITHM, base64.b64encode(look).decode()))
     assertions.insert(0, {"label": "c2pa.actions", "data": {"actions": actions}})
     return {"claim_generator_info": [agent], "title": f"Tenku clip {clip_id}", "assertions": assertions}
 
 
-def sign(
-    data: bytes, kind: str, manifest: Mapping[str, Any], ingredients: Sequence[Path] = ()
-) -> tuple[bytes, bytes | None]:
-    """Signs the bytes of a media file. Returns the file to write and, for WebM, the manifest to put beside it.
+def _binding(algorithm: str, value: str) -> dict[str, Any]:
+    return {"label": "c2pa.soft-binding", "data": {"alg": algorithm, "blocks": [{"scope": {}, "value": value}]}}
+
+
+def _ingredient_id(number: int) -> str:
+    return f"ingredient-{number}"
+
+
+def sign(data: bytes, kind: str, manifest: Mapping[str, Any],
+         ingredients: Sequence[Ingredient] = ()) -> tuple[bytes, bytes]:
+    """Signs the bytes of a media file. Returns the file to write, and the manifest: to be put beside it when `beside`.
 
     kind: as `media.sniff` names it. ingredients: files that it was made of, each with the manifest that it has; their
     names are left out. Raises UserError for an identity that C2PA refuses.
     """
     import c2pa
 
+    from tenku import media
     from tenku.errors import UserError
 
     who = identity.load()
-    info = c2pa.C2paSignerInfo(getattr(c2pa.C2paSigningAlg, who.algorithm), who.chain_pem, who.key_pem, None)
+    info = c2pa.C2paSignerInfo(getattr(c2pa.C2paSigningAlg, who.algorithm), who.chain_pem, who.key_pem,
+                               who.time_authority or None)
     signed = io.BytesIO()
     try:
         # C2PA else puts a second copy of a picture into its manifest: 330 of 340 kB of a sealed WebP
         bare = c2pa.Context(settings=c2pa.Settings.from_dict({"builder": {"thumbnail": {"enabled": False}}}))
         with c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(manifest), bare) as builder:
-            if kind == "matroska":
+            if beside(kind):
                 builder.set_no_embed()
-            for number, path in enumerate(ingredients, 1):
-                _add(builder, path, number)
-            beside = builder.sign(signer, MEDIA_TYPES[kind], io.BytesIO(data), signed)
+            for number, one in enumerate(ingredients):
+                about = {"title": one.title, "relationship": one.relationship, "label": _ingredient_id(number)}
+                builder.add_ingredient(json.dumps(about), MEDIA_TYPES[media.sniff(one.data[:16])],
+                                       io.BytesIO(one.data))
+            signature = builder.sign(signer, MEDIA_TYPES[kind], io.BytesIO(data), signed)
     except c2pa.C2paError as error:
+        if who.time_authority and any(word in str(error).lower() for word in ("time", "http", "request", "connect")):
+            raise UserError("the time stamp authority of TENKU_TIMESTAMP_URL does not answer as one",
+                            "an RFC 3161 service, or unset it") from None
         if "certificate" not in str(error).lower():
             raise
         raise UserError("C2PA refuses the signing certificate",
                         "a leaf with digitalSignature and emailProtection; docs/provenance.md says more") from None
-    return (data, beside) if kind == "matroska" else (signed.getvalue(), None)
+    return (data if beside(kind) else signed.getvalue()), signature
 
 
-def _add(builder: Any, path: Path, number: int) -> None:
-    """An ingredient, with its own manifest where it has one. What C2PA cannot read is left to the record's hash."""
-    import c2pa
-
-    from tenku import media
-
-    about = json.dumps({"title": f"ingredient {number}", "relationship": "componentOf"})
-    with path.open("rb") as file, contextlib.suppress(c2pa.C2paError):
-        builder.add_ingredient(about, MEDIA_TYPES[media.kind_of(path)], file)
+def beside(kind: str) -> bool:
+    """True for containers that cannot hold a manifest: it lies in a sidecar."""
+    return kind == "matroska"
 
 
 def read(path: Path) -> Manifest:
@@ -132,11 +183,11 @@ def read(path: Path) -> Manifest:
 
     kind = MEDIA_TYPES[media.kind_of(path)]
     inside = _read(path, kind, None)
-    beside = sidecar(path)
-    if inside.signature is Signature.MISSING and not inside.problems and beside.is_file():
-        if beside.stat().st_size > MAX_SIDECAR_BYTES:
+    other = sidecar(path)
+    if inside.signature is Signature.MISSING and not inside.problems and other.is_file():
+        if other.stat().st_size > MAX_SIDECAR_BYTES:
             return Manifest(Signature.TAMPERED, problems=("sidecar too large",))
-        return _read(path, kind, beside.read_bytes())
+        return _read(path, kind, other.read_bytes())
     return inside
 
 
@@ -178,21 +229,47 @@ def _summary(store: Any, state: str | None, results: Any) -> Manifest:
     info = active.get("claim_generator_info")
     agent = _mapping(info[0] if isinstance(info, list) and info else None)
     request: Mapping[str, Any] = {}
-    binding = ""
+    bindings = {MARK_ALGORITHM: "", LOOK_ALGORITHM: ""}
     for assertion in active.get("assertions") or ():
         label, data = _text(_mapping(assertion).get("label")), _mapping(_mapping(assertion).get("data"))
         if label == REQUEST_LABEL:
             request = data
-        elif label.startswith("c2pa.soft-binding") and data.get("alg") == MARK_ALGORITHM:
+        elif label.startswith("c2pa.soft-binding") and data.get("alg") in bindings:
             blocks = data.get("blocks")
-            binding = _text(_mapping(blocks[0] if isinstance(blocks, list) and blocks else None).get("value"))
+            value = _mapping(blocks[0] if isinstance(blocks, list) and blocks else None).get("value")
+            bindings[str(data["alg"])] = value if isinstance(value, str) else ""
     failures = _mapping(_mapping(results).get("activeManifest")).get("failure") or ()
     problems = tuple(sorted({_text(_mapping(f).get("code")) for f in failures} - {"signingCredential.untrusted"}))
     return Manifest(
         {"Trusted": Signature.TRUSTED, "Valid": Signature.UNKNOWN}.get(state or "", Signature.TAMPERED),
         generator=f"{_text(agent.get('name'))} {_text(agent.get('version'))}".strip(),
         signer=_text(_mapping(active.get("signature_info")).get("common_name")),
-        problems=problems, clip_id=_text(request.get("clip")), soft_binding=binding, request=request)
+        problems=problems, clip_id=_text(request.get("clip")), soft_binding=_text(bindings[MARK_ALGORITHM]),
+        look=_look(bindings[LOOK_ALGORITHM]), request=request, ingredients=_ingredients(active),
+        time_stamp=_text(_mapping(active.get("signature_info")).get("time")))
+
+
+def _ingredients(active: Mapping[str, Any]) -> tuple[str, ...]:
+    """Each as "title (relationship), state"; the state is of its own manifest when the new one was signed."""
+    found = active.get("ingredients")
+    said = []
+    for one in found if isinstance(found, list) else []:
+        one = _mapping(one)
+        state = "without a manifest"
+        if one.get("active_manifest"):
+            failures = _mapping(_mapping(one.get("validation_results")).get("activeManifest")).get("failure") or ()
+            codes = {_text(_mapping(f).get("code")) for f in failures}
+            state = "its manifest broken" if codes - {"signingCredential.untrusted"} else "its manifest intact"
+        said.append(f"{_text(one.get('title')) or 'untitled'} ({_text(one.get('relationship'))}), {state}")
+    return tuple(said)
+
+
+def _look(text: str) -> bytes:
+    """A stranger's fingerprint: up to 64 key frames of 256 bytes, or nothing."""
+    with contextlib.suppress(ValueError):
+        data = base64.b64decode(text[:22_000], validate=True)
+        return data if len(data) % 256 == 0 else b""
+    return b""
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

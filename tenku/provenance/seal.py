@@ -1,7 +1,8 @@
 """The seal: the only door through which generated pictures reach a disk.
 
 A sealed file carries three layers: a visible mark, an invisible mark and a signed C2PA manifest. There is no
-flag to skip one. The file appears whole or not at all.
+flag to skip one. What was sealed is remembered in the installation's store, so that a copy that lost its manifest
+finds it again. The file appears whole or not at all.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Sealed:
 
     path: Path  # the file
     sidecar: Path | None  # the manifest beside it, where the container cannot hold one (.webm)
-    clip_id: str  # 16 hex digits: the hash of record and model; the invisible mark carries the first ten
+    clip_id: str  # 16 hex digits: the hash of record and model; the invisible mark carries the first 13
     mark_score: float  # of the invisible mark in the file as written, in standard deviations
     mark_readable: bool  # the invisible mark's payload was read back from the file as written
 
@@ -54,7 +55,7 @@ def check_path(path: Path, frames: int) -> None:
 
     Also makes sure that there is an identity to sign with, and makes one at first use.
     """
-    from tenku.provenance import identity
+    from tenku.provenance import identity, visible
 
     ending = path.suffix.lower()
     if ending not in FORMATS:
@@ -68,6 +69,7 @@ def check_path(path: Path, frames: int) -> None:
     if path.exists() and not path.is_file():
         raise UserError(f"{path} is not a file", "give another name")
     identity.load()
+    visible.look()
 
 
 def seal(
@@ -83,7 +85,7 @@ def seal(
     for a record that is no JSON, OSError from the disk; whatever is raised, no file is left or changed.
     """
     from tenku import media
-    from tenku.provenance import code, invisible, manifest, visible
+    from tenku.provenance import code, embedding, fingerprint, invisible, manifest, store, visible
 
     check_path(path, len(clip.frames))
     if not len(clip.frames):
@@ -92,24 +94,28 @@ def seal(
     name = clip_id(record, model)
     payload = code.Payload.of(name, model.weights_sha256)
     fps = media.written_fps(clip.fps, ending)
-    marked = invisible.embed(visible.draw(clip.frames, fps), payload)
+    marked = embedding.embed(visible.draw(clip.frames, fps), payload)
     data = media.encode(Clip(marked, fps), ending)
     kind = media.sniff(data[:16])
     # Pictures of a few pixels or of pure noise may not carry the mark: the manifest promises only what holds.
-    found = invisible.detect(media.decode(io.BytesIO(data), kind, sample=16).frames, search=False)
+    written = media.decode(io.BytesIO(data), kind, sample=16).frames
+    found = invisible.detect(written, search=False)
     readable = found.payload == payload
+    look = fingerprint.take(written)
     if sound is not None:
         data = with_sound(data, kind, sound, len(marked) / fps)
     about = {"model": model.name, "weights_sha256": model.weights_sha256, "request": dict(record)}
-    data, beside = manifest.sign(data, kind, manifest.describe(name, about, str(payload) if readable else ""),
-                                ingredients)
+    said = str(payload) if readable else ""
+    used = manifest.ingredients(ingredients)
+    data, signed = manifest.sign(data, kind, manifest.describe(name, about, said, look.to_bytes(), used), used)
+    store.keep(store.entry_of(name, said, found.shift, about, signed, look), look.words)
     sidecar = manifest.sidecar(path)
-    if beside is not None:
-        _write(sidecar, beside)  # first the manifest: the file must never lie there without one
+    if manifest.beside(kind):
+        _write(sidecar, signed)  # first the manifest: the file must never lie there without one
     _write(path, data)
-    if beside is None:
+    if not manifest.beside(kind):
         sidecar.unlink(missing_ok=True)  # it belonged to another file of this name
-    return Sealed(path, sidecar if beside is not None else None, name, found.score, readable)
+    return Sealed(path, sidecar if manifest.beside(kind) else None, name, found.score, readable)
 
 
 def _write(path: Path, data: bytes) -> None:

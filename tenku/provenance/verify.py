@@ -1,29 +1,38 @@
-"""Where did this file come from? Reads all three layers of the seal and says so in plain words.
+"""Where did this file come from? Reads every layer of the seal and says so in plain words.
 
-Strong layers are a signature that this machine trusts and the invisible mark. A manifest by an unknown signer and
-the visible mark are weak: anybody can write or draw them. docs/provenance.md says what each is worth.
+The layers: the signature, the invisible mark (in the whole and in every stretch of it), what the installation's store
+knows of the clip that the mark or the fingerprint leads to, and the visible mark. docs/provenance.md says what each
+is worth. A mark counts as ours only where the pictures look like the clip that it names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tenku.provenance import invisible, visible
+from tenku.provenance import fingerprint, invisible, visible
 from tenku.provenance.manifest import Manifest, Signature
 
+if TYPE_CHECKING:
+    from tenku.media import Frames
+    from tenku.provenance.parts import Part
+    from tenku.provenance.store import Entry
+
 _SAMPLE = 48  # frames to look at, at least, where there are as many
+_WHOLE = 0.9  # share of the frames that one clip must explain to pass for all of them
 
 
 class Verdict(Enum):
     """The answer, in the words that are printed."""
 
     MADE = "made by Tenku"
+    PARTLY = "parts of it were made by Tenku"
     CHANGED = "made by Tenku and changed since"
     CONTRADICTORY = "its marks contradict each other"
     TAMPERED = "its signature does not fit: changed or forged"
+    MARKED = "carries Tenku's mark, which nothing here confirms"
     UNPROVEN = "says it is Tenku's, without proof"
     UNKNOWN = "no sign of Tenku"
 
@@ -34,6 +43,28 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
+class Source:
+    """A clip that the file, or a stretch of it, leads to."""
+
+    clip: str  # hex digits of its id: 16 when known here, else the 13 of the mark, "" when worn away
+    start: float = 0.0  # seconds
+    end: float = 0.0  # seconds
+    known: bool = False  # this machine's store, or an intact manifest, says what the clip looks like
+    likeness: float = 0.0  # of the pictures to that clip, -1..1; nothing when not known
+    by_mark: bool = True  # False: only by what it looks like
+    request: dict[str, Any] = field(default_factory=dict)  # as it was sealed, where the store knows it
+
+    @property
+    def agrees(self) -> bool:
+        return self.known and self.likeness >= (fingerprint.SAME if self.by_mark else fingerprint.ALIKE)
+
+    @property
+    def refuted(self) -> bool:
+        """The mark names a clip that looks otherwise: it was moved here, or forged."""
+        return self.known and not self.agrees
+
+
+@dataclass(frozen=True)
 class Report:
     """What `examine` found in one file."""
 
@@ -41,6 +72,7 @@ class Report:
     manifest: Manifest
     mark: invisible.Finding
     plate: visible.Finding  # the visible mark
+    sources: tuple[Source, ...]  # in order of time
     evidence: tuple[str, ...]  # one sentence per layer, and one for a contradiction
 
     def to_json(self) -> dict[str, Any]:
@@ -53,39 +85,100 @@ class Report:
                 "state": self.manifest.signature.value, "signer": self.manifest.signer,
                 "generator": self.manifest.generator, "problems": list(self.manifest.problems),
                 "clip": self.manifest.clip_id, "request": dict(self.manifest.request),
+                "ingredients": list(self.manifest.ingredients), "time_stamp": self.manifest.time_stamp,
             },
             "invisible": {
                 "found": mark.found, "score": round(mark.score, 2), "chance": mark.chance,
-                "payload": str(payload) if payload else None, "clip": f"{payload.clip:010x}" if payload else None,
+                "payload": str(payload) if payload else None, "clip": payload.clip_digits if payload else None,
                 "weights": f"{payload.model:02x}" if payload else None,
                 "place": str(mark.place) if mark.place else None, "own_key": mark.own_key,
             },
             "visible": {"found": self.plate.found, "score": round(self.plate.score, 3)},
+            "sources": [
+                {"clip": s.clip, "start": round(s.start, 2), "end": round(s.end, 2), "known": s.known,
+                 "likeness": round(s.likeness, 3), "by_mark": s.by_mark, "request": s.request} for s in self.sources
+            ],
             "evidence": list(self.evidence),
         }
 
 
 def examine(path: Path) -> Report:
     """Reads a video or image file of any origin. Raises UserError for what cannot be read as one."""
-    from tenku import media
-    from tenku.provenance import manifest
+    from tenku import untrusted
+    from tenku.provenance import manifest, parts
 
-    clip = media.read_clip(path, sample=_SAMPLE)
-    mark = invisible.detect(clip.frames)
+    clip = untrusted.read(path, _SAMPLE)
+    size = (clip.frames.shape[1], clip.frames.shape[2])
+    views = invisible.planes(clip.frames)
+    found = parts.find(views, size)
+    claim = manifest.read(path)
+    sources = [_source(part, clip.frames, clip.fps, claim) for part in found]
+    mark = max((part.finding for part in found), key=lambda f: f.score, default=invisible.Finding(False, 0.0, 1.0))
+    if not found and (guess := _look_up(clip.frames, views)):
+        sources, mark = [guess[0]], guess[1]
     plate = visible.detect(clip.frames, clip.fps)
-    return judge(manifest.read(path), mark, plate)
+    return judge(claim, mark, plate, sources, clip.seconds)
 
 
-def judge(found: Manifest, mark: invisible.Finding, plate: visible.Finding) -> Report:
-    """Weighs the layers. Pure: the same findings give the same report."""
-    lines = [_signature_line(found), _mark_line(mark), _plate_line(plate)]
-    verdict, remark = _weigh(found, mark, plate)
-    return Report(verdict, found, mark, plate, (*lines, remark) if remark else tuple(lines))
+def _source(part: Part, frames: Frames, fps: float, claim: Manifest) -> Source:
+    """What is known of a stretch's clip: from the store, else from the file's own intact manifest."""
+    from tenku.provenance import store
+
+    start, end = part.start / fps, part.end / fps
+    payload, place = part.finding.payload, part.finding.place
+    if payload is None:
+        return Source("", start, end)
+    entry = store.by_mark(payload.clip_digits)
+    intact = claim.signature in (Signature.TRUSTED, Signature.UNKNOWN)
+    own = intact and claim.ours and claim.clip_id.startswith(payload.clip_digits)
+    look = entry.look if entry else claim.look if own else b""
+    clip = entry.clip_id if entry else claim.clip_id if own else payload.clip_digits
+    if not look:
+        return Source(clip, start, end)
+    likeness = fingerprint.agreement(frames[part.start:part.end], fingerprint.sketches_of(look), place)
+    return Source(clip, start, end, True, likeness, True, dict(entry.record) if entry else {})
 
 
-def _weigh(found: Manifest, mark: invisible.Finding, plate: visible.Finding) -> tuple[Verdict, str]:
+def _look_up(frames: Frames, views: list[invisible.Plane]) -> tuple[Source, invisible.Finding] | None:
+    """No mark can be read: does it look like a clip of this installation, and is that clip's faint pattern there?"""
+    from tenku.provenance import geometry, store
+    from tenku.provenance.code import Payload
+
+    best: tuple[float, Entry, bool] | None = None
+    for mirrored in (False, True):
+        seen = frames[:, :, ::-1] if mirrored else frames
+        for entry in store.by_look(fingerprint.take(seen).words):
+            likeness = fingerprint.agreement(seen, fingerprint.sketches_of(entry.look))
+            if best is None or likeness > best[0]:
+                best = (likeness, entry, mirrored)
+    if best is None or best[0] < fingerprint.SAME:
+        return None
+    likeness, entry, mirrored = best
+    place = geometry.Place(mirrored=mirrored)
+    mark = invisible.Finding(False, 0.0, 1.0, place=place)
+    if entry.payload:
+        payload = Payload.parse(entry.payload)
+        mark = invisible.confirm(invisible.mean(views), (frames.shape[1], frames.shape[2]), payload, entry.shift)
+    if not mark.found and likeness < fingerprint.ALIKE:
+        return None
+    return Source(entry.clip_id, 0.0, 0.0, True, likeness, mark.found, dict(entry.record)), mark
+
+
+def judge(found: Manifest, mark: invisible.Finding, plate: visible.Finding, sources: list[Source] | None = None,
+          seconds: float = 0.0) -> Report:
+    """Weighs the layers. Pure: the same findings give the same report. seconds: how long the file is."""
+    sources = sources or []
+    lines = [_signature_line(found), _mark_line(mark), *(_source_line(s, seconds) for s in sources), _plate_line(plate)]
+    verdict, remark = _weigh(found, mark, plate, sources, seconds)
+    return Report(verdict, found, mark, plate, tuple(sources), (*lines, remark) if remark else tuple(lines))
+
+
+def _weigh(found: Manifest, mark: invisible.Finding, plate: visible.Finding, sources: list[Source],
+           seconds: float) -> tuple[Verdict, str]:
     """The verdict, and a sentence on what does not fit ("" when all does)."""
     intact = found.signature in (Signature.TRUSTED, Signature.UNKNOWN)
+    if any(source.refuted and source.by_mark for source in sources):
+        return Verdict.CONTRADICTORY, "the mark names a clip that looks otherwise: it was moved here or forged"
     if found.signature is Signature.TAMPERED:
         if mark.found:
             return Verdict.CHANGED, "the mark says Tenku and the signature no longer fits: it was changed after sealing"
@@ -93,26 +186,42 @@ def _weigh(found: Manifest, mark: invisible.Finding, plate: visible.Finding) -> 
     if mark.found and intact and not found.ours:
         by = found.generator or "without a name"
         return Verdict.CHANGED, f"the mark says Tenku, the signature is by other software ({by})"
-    if mark.found and intact and mark.payload and not found.clip_id.startswith(f"{mark.payload.clip:010x}"):
+    if mark.found and intact and mark.payload and not found.clip_id.startswith(mark.payload.clip_digits):
         return Verdict.CONTRADICTORY, "the signature and the invisible mark name different clips"
     if mark.found:
-        remark = "" if intact else "without its signature: copied, converted or uploaded since"
-        return Verdict.MADE, remark
+        return _weigh_mark(intact, sources, seconds)
     if found.signature is Signature.TRUSTED and found.ours:
         missing = found.soft_binding and "the signed manifest promises an invisible mark that is not found"
         return Verdict.MADE, missing or ""
     if found.signature is Signature.UNKNOWN and found.ours:
         return Verdict.UNPROVEN, "anybody can sign a manifest that names Tenku"
+    if any(source.agrees for source in sources):
+        return Verdict.UNPROVEN, "it looks like a clip that was sealed here, and nothing else says so"
     if plate.found:
         return Verdict.UNPROVEN, "anybody can draw the visible mark"
     return Verdict.UNKNOWN, ""
 
 
+def _weigh_mark(intact: bool, sources: list[Source], seconds: float) -> tuple[Verdict, str]:
+    """A mark was found and nothing contradicts it."""
+    ours = sum(s.end - s.start for s in sources)
+    clips = {s.clip for s in sources}
+    if sources and seconds and ours < _WHOLE * seconds and any(s.end for s in sources):
+        return Verdict.PARTLY, f"{ours:.1f} of {seconds:.1f} s carry a mark, the rest carries none"
+    if not intact and not any(source.agrees for source in sources):
+        return Verdict.MARKED, "its clip is not in this machine's store, and who knows the public key can forge a mark"
+    if len(clips) > 1:
+        return Verdict.MADE, f"cut together from {len(clips)} clips"
+    return Verdict.MADE, "" if intact else "without its signature: copied, converted or uploaded since"
+
+
 def _signature_line(found: Manifest) -> str:
     by = f"{found.signer or 'a signer without a name'}, software {found.generator or 'unnamed'}"
+    when = f", time stamp {found.time_stamp}" if found.time_stamp else ""
+    made_of = f", made from {len(found.ingredients)} ingredients" if found.ingredients else ""
     return "signature: " + {
-        Signature.TRUSTED: f"intact and trusted, by {by}",
-        Signature.UNKNOWN: f"intact, signer unknown here: {by}",
+        Signature.TRUSTED: f"intact and trusted, by {by}{when}{made_of}",
+        Signature.UNKNOWN: f"intact, signer unknown here: {by}{when}{made_of}",
         Signature.TAMPERED: f"broken ({', '.join(found.problems) or 'no reason given'})",
         Signature.MISSING: "none",
     }[found.signature]
@@ -123,10 +232,32 @@ def _mark_line(mark: invisible.Finding) -> str:
         return f"invisible mark: not found (score {mark.score:.1f})"
     said = "its content worn away"
     if mark.payload:
-        said = f"clip {mark.payload.clip:010x}, weights {mark.payload.model:02x}"
+        said = f"clip {mark.payload.clip_digits}, weights {mark.payload.model:02x}"
     key = " under this operator's key" if mark.own_key else ""
     return (f"invisible mark: found{key}, {said}, {mark.place} "
             f"(score {mark.score:.1f}, by chance under {max(mark.chance, 1e-99):.0e})")
+
+
+def _source_line(source: Source, seconds: float) -> str:
+    stretch = f" {source.start:.1f} to {source.end:.1f} s" if 0 < source.end - source.start < _WHOLE * seconds else ""
+    if not source.clip:
+        return f"source{stretch}: the mark names no clip any more"
+    if not source.known:
+        return f"source{stretch}: clip {source.clip}, not in this machine's store"
+    prompt = _prompt(source.request)
+    said = "looks like it" if source.agrees else "looks otherwise"
+    return f"source{stretch}: clip {source.clip}{prompt}, {said} ({source.likeness:.2f} of 1)"
+
+
+def _prompt(record: dict[str, Any]) -> str:
+    """The prompt of a record of this machine's own store, shortened."""
+    asked = record.get("request")
+    inner = asked.get("request", asked) if isinstance(asked, dict) else {}
+    prompt = inner.get("prompt") if isinstance(inner, dict) else None
+    if not isinstance(prompt, str):
+        return ""
+    plain = "".join(c for c in prompt if c.isprintable())
+    return f' "{plain[:60]}"'
 
 
 def _plate_line(plate: visible.Finding) -> str:

@@ -4,20 +4,27 @@ The mark is a rounded plate, dark and half transparent, with light letters, legi
 a quarter of the width of a frame 128 pixels wide and an eighth of 1280. It keeps near the border and goes round
 in `PERIOD` seconds, so that no fixed crop or painted box removes it. Its letters are our own shapes: the mark
 does not depend on a font or its version.
+
+The operator of a server may say how it looks and where it begins, within bounds that keep it legible; whether it is
+there is nobody's choice:
+
+    TENKU_VISIBLE_MARK    "size=1.5 opacity=0.6 start=0.25"; what is left out stays as it is
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from tenku.errors import UserError
 from tenku.media import Frames
 
 PERIOD = 24.0  # seconds for one round
-PLATE, INK = 0.42, 0.85  # opacity of the dark plate and of the light letters
+INK = 0.85  # opacity of the light letters
 THRESHOLD = 0.55  # of `detect`'s score; docs/provenance.md has the calibration
 _MADE_AT = (128, 192, 256, 384, 512, 640, 960, 1280)  # frame widths from which a file may have been resized
 _LOOK = 24  # frames that the reader looks at
@@ -45,15 +52,47 @@ class Finding:
     score: float  # mean correlation with the mark along its path, -1..1
 
 
+@dataclass(frozen=True)
+class Look:
+    """What an operator may choose."""
+
+    size: float = 1.0  # times the usual
+    opacity: float = 0.42  # of the dark plate
+    start: float = 0.0  # of its round at which it begins: 0 lower right, 0.25 and so on clockwise
+
+
+_BOUNDS = {"size": (0.8, 3.0), "opacity": (0.3, 1.0), "start": (0.0, 1.0)}
+
+
+def look() -> Look:
+    """The operator's choice. Raises UserError for what cannot be."""
+    chosen = Look()
+    for word in os.environ.get("TENKU_VISIBLE_MARK", "").split():
+        name, _, value = word.partition("=")
+        low, high = _BOUNDS.get(name, (1.0, 0.0))
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not low <= number <= high:
+            hint = ", ".join(f"{n} from {a:g} to {b:g}" for n, (a, b) in _BOUNDS.items())
+            raise UserError(f"TENKU_VISIBLE_MARK cannot have {word[:40]!r}", hint)
+        chosen = replace(chosen, **{name: number})
+    return chosen
+
+
 @lru_cache(maxsize=16)
-def stamp(frame_width: int) -> tuple[Plane, Plane]:
-    """(plate, ink), both [h, w] with coverage 0..1, for frames of that many pixels across."""
+def stamp(frame_width: int, size: float = 1.0) -> tuple[Plane, Plane]:
+    """(plate, ink), both [h, w] with coverage 0..1, for frames of that many pixels across.
+
+    size: times the usual.
+    """
     from PIL import Image, ImageDraw
 
     rows = [".".join(_GLYPHS[c][row] for c in _TEXT) for row in range(5)]
     letters = np.array([[c == "#" for c in row] for row in rows], np.float32)
     letters = np.pad(letters, 2)  # the plate's margin, in the letters' own pixels
-    unit = max(1.0, (frame_width / 128) ** 0.7)  # pixels of the frame for one of the letters'
+    unit = max(1.0, size * (frame_width / 128) ** 0.7)  # pixels of the frame for one of the letters'
     if unit < 1.4:
         unit = 1.0  # whole pixels read better than blurred ones
     width, height = round(letters.shape[1] * unit), round(letters.shape[0] * unit)
@@ -90,12 +129,13 @@ def place(seconds: float, frame: tuple[int, int], mark: tuple[int, int]) -> tupl
 def draw(frames: Frames, fps: float) -> Frames:
     """The frames [T, H, W, 3] with the mark. fps: frames per second, > 0."""
     height, width = frames.shape[1:3]
-    plate, ink = (layer[:height, :width, None] for layer in stamp(width))
+    chosen = look()
+    plate, ink = (layer[:height, :width, None] for layer in stamp(width, chosen.size))
     out = frames.copy()
     for t, frame in enumerate(out):
-        x, y = place(t / fps, (width, height), (plate.shape[1], plate.shape[0]))
+        x, y = place(t / fps + chosen.start * PERIOD, (width, height), (plate.shape[1], plate.shape[0]))
         under = frame[y:y + plate.shape[0], x:x + plate.shape[1]].astype(np.float32)
-        dark = under + (16 - under) * PLATE * plate
+        dark = under + (16 - under) * chosen.opacity * plate
         frame[y:y + plate.shape[0], x:x + plate.shape[1]] = np.rint(dark + (248 - dark) * INK * ink)
     return out
 
@@ -119,7 +159,8 @@ def _best(luma: list[Plane], seconds: npt.NDArray[np.floating]) -> float:
     inks = [ink for ink in _inks(width) if ink.shape[0] + 2 <= height and ink.shape[1] + 2 <= width]
     if not inks:
         return -1.0
-    best = max(_follow(luma, seconds, ink) for ink in inks)
+    begin = look().start * PERIOD
+    best = max(_follow(luma, seconds + late, ink) for ink in inks for late in dict.fromkeys((0.0, begin)))
     if best < THRESHOLD:  # cut: the path's beginning is unknown; a quick look at each, then a thorough one
         starts = np.arange(0.125, PERIOD, 0.125)
         quick = [_follow(luma[::3], seconds[::3] + start, inks[0]) for start in starts]
@@ -131,7 +172,7 @@ def _inks(width: int) -> list[Plane]:
     """The letters as they look in a frame of that width, made so or resized from another."""
     from PIL import Image
 
-    found = [stamp(width)[1]]
+    found = [stamp(width, size)[1] for size in dict.fromkeys((1.0, look().size))]
     for made in _MADE_AT:
         letters = stamp(made)[1]
         size = (round(letters.shape[1] * width / made), round(letters.shape[0] * width / made))

@@ -1,0 +1,126 @@
+"""The fingerprint: what a clip looks like, in a few hundred bytes that survive compression and say nothing else.
+
+Legend: K key frames of a clip.
+
+A key frame is *words* and a *sketch*. The 12 words of 16 bits are the signs of its slowest waves (a discrete cosine
+transform of the brightness, 16 x 16 at most): after compression some words are still exact, which is how the store
+finds candidates. The sketch has 32 x 32 cells, brighter or darker than the surroundings or like them: it decides
+whether two frames show the same, also when one was cropped, mirrored or turned, as the invisible mark's place says.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tenku.media import Frames
+from tenku.provenance import geometry
+from tenku.provenance.geometry import Place, Plane
+
+KEYS = 8  # key frames that are kept of a clip
+LOOK = 12  # frames that a reader compares with them
+WORDS = 12  # of 16 bits, for each key frame
+SIDE = 32  # of the sketch
+SAME = 0.5  # of `agreement`: enough where the mark has named the clip; 1 in 100 pairs of rendered clips reaches it
+ALIKE = 0.75  # enough where nothing else speaks for it; none of 1,560 pairs of rendered clips reaches it
+_GROUND = 9  # samples: the surroundings of the sketch
+_PLAIN = 20  # cells: with fewer there is nothing to compare
+_LIKE = 1.5  # levels: below, a cell is like its surroundings
+
+
+Sketches = npt.NDArray[np.int8]  # K SIDE SIDE: 1 lighter, -1 darker than the surroundings, 0 like them
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Of a clip."""
+
+    words: npt.NDArray[np.uint16]  # K WORDS
+    sketches: Sketches  # K SIDE SIDE
+
+    def to_bytes(self) -> bytes:
+        """The sketches, 256 bytes for each key frame; the words are the store's index."""
+        return np.packbits(np.stack([self.sketches > 0, self.sketches < 0], 1)).tobytes()
+
+
+def sketches_of(data: bytes) -> Sketches:
+    """[K, 32, 32]: the inverse of `Fingerprint.to_bytes`."""
+    lighter, darker = np.unpackbits(np.frombuffer(data, np.uint8)).reshape(-1, 2, SIDE, SIDE).swapaxes(0, 1)
+    return lighter.astype(np.int8) - darker.astype(np.int8)
+
+
+def take(frames: Frames, count: int = KEYS) -> Fingerprint:
+    """Of frames [T, H, W, 3]: up to `count` key frames, evenly spaced."""
+    look = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
+    small = [_small(frames[t]) for t in look]
+    return Fingerprint(np.stack([_words(p) for p in small]), np.stack([_sketch(p) for p in small]))
+
+
+def _small(frame: Frames) -> Plane:
+    """The brightness, 64 x 64 whatever its shape."""
+    from PIL import Image
+
+    luma = Image.fromarray(frame).convert("L").resize((2 * SIDE, 2 * SIDE), Image.Resampling.BOX)
+    return np.asarray(luma).astype(np.float32)
+
+
+def _words(small: Plane) -> npt.NDArray[np.uint16]:
+    size = len(small)
+    n, k = np.arange(size), np.arange(16)
+    cosine = np.cos(np.pi / size * (n + 0.5) * k[:, None]).astype(np.float32)
+    waves = cosine @ small @ cosine.T
+    down, across = np.mgrid[0:16, 0:16]
+    order = np.argsort((down + across).ravel() * 100 + down.ravel(), kind="stable")[1:1 + 16 * WORDS]
+    bits = (waves.ravel()[order] > 0).reshape(WORDS, 16)
+    return (bits @ (1 << np.arange(16))).astype(np.uint16)
+
+
+def _sketch(small: Plane) -> Sketches:
+    return _cells(small.reshape(SIDE, 2, SIDE, 2).mean((1, 3)))
+
+
+def _cells(picture: Plane) -> Sketches:
+    rest = picture - geometry.box(picture, _GROUND)
+    return (np.sign(rest) * (np.abs(rest) > _LIKE)).astype(np.int8)
+
+
+def agreement(frames: Frames, kept: Sketches, place: Place | None = None) -> float:
+    """How much frames look like the key frames [K, 32, 32], -1..1: the median over frames of the best key frame's.
+
+    place: how the frames were cropped, turned or mirrored, as the invisible mark found it; None means not at all.
+    """
+    look = np.unique(np.linspace(0, len(frames) - 1, LOOK).round().astype(int))
+    return float(np.median([_best(frames[t], kept, place) for t in look]))
+
+
+def _best(frame: Frames, kept: Sketches, place: Place | None) -> float:
+    from PIL import Image
+
+    if place is not None:
+        if place.mirrored:
+            frame = frame[:, ::-1]
+        frame = np.ascontiguousarray(np.rot90(frame, place.turned))
+    scale = place.tiles / place.made_with if place else 1.0
+    if abs(scale - 1) < 0.02 and not (place and place.angle):
+        return _slide(_sketch(_small(frame)), kept)
+    size = max(8, round(SIDE * scale))  # the frame shows so much of what was made
+    picture = Image.fromarray(frame).convert("L")
+    if place is not None and place.angle:
+        picture = picture.rotate(place.angle, Image.Resampling.BILINEAR)
+    small = np.asarray(picture.resize((size, size), Image.Resampling.BOX)).astype(np.float32)
+    edge = max(2, math.ceil(size * 0.5 * math.sin(math.radians(abs(place.angle))))) if place and place.angle else 2
+    cells = _cells(small)[edge:-edge, edge:-edge]  # the border's surroundings are not those of the whole picture
+    return _slide(cells, kept)
+
+
+def _slide(cells: Sketches, kept: Sketches) -> float:
+    """The best correlation, over all shifts at which one lies inside the other."""
+    inside = cells.shape[0] <= SIDE
+    small, large = (cells[None], kept) if inside else (kept, cells[None])
+    windows = np.lib.stride_tricks.sliding_window_view(large, small.shape[1:], axis=(1, 2)).astype(np.float32)
+    product = (windows * small[:, None, None]).sum((-1, -2))
+    energy = np.square(windows).sum((-1, -2)) * np.square(small.astype(np.float32)).sum((-1, -2))[:, None, None]
+    return float((product / np.sqrt(np.maximum(energy, _PLAIN**2))).max())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -131,11 +132,11 @@ def understand(fields: Mapping[str, Any], served: Sequence[str], route: str) -> 
     given = {name: value for name, value in fields.items() if value is not None}
     asked_model = given.get("model", served[0])
     model, defaults = model_of(asked_model, served)
-    values: dict[str, Any] = {**defaults, **{k: v for k, v in given.items() if k != "model"}}
+    values: dict[str, Any] = {"seed": secrets.randbelow(1_000_000), **defaults, **given}
     words = {"model": asked_model, "seconds": values.get("seconds"), "size": values.get("size")}
     if isinstance(values.get("size"), str):
         values["size"] = SIZES.get(values["size"].strip().lower(), values["size"])
-    return Asked(model, parse({**values, "model": model}), words, fingerprint(route, fields))
+    return Asked(model, parse(values | {"model": model}), words, fingerprint(route, fields))
 
 
 def parse(values: Mapping[str, Any]) -> Request:

@@ -54,7 +54,7 @@ def test_create_and_poll_ends_with_a_video_that_says_the_truth(made):
 
 
 @pytest.mark.parametrize(("variant", "kind", "size"), [
-    ("video", "video/mp4", (64, 48)), ("thumbnail", "image/webp", (64, 48)), ("spritesheet", "image/jpeg", (256, 192))])
+    ("video", "video/mp4", (64, 48)), ("thumbnail", "image/webp", (64, 48)), ("spritesheet", "image/webp", (256, 192))])
 def test_every_variant_is_sealed(client, made, tmp_path, variant, kind, size):
     content = client.videos.download_content(made.id, variant=variant)
     assert content.response.headers["content-type"] == kind
@@ -376,7 +376,7 @@ def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> 
     until(lambda: all(len(list((server.folder / name).iterdir())) == 1 for name in accepted))
     assert {path.name for path in server.folder.glob("video_*")} == set(accepted)
     files = {path.name for path in server.folder.glob("video_*/*/*")}
-    assert files == {"video.mp4", "thumbnail.webp", "spritesheet.jpg"}
+    assert files == {"video.mp4", "thumbnail.webp", "spritesheet.webp"}
     server.stop()
     return waits
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,7 @@ class Asked:
         return float(self.request.frames * size.width * size.height * self.request.steps * guided)
 
 
-async def read_fields(call: Call) -> dict[str, Any]:
+async def read_fields(call: Call) -> AsyncIterator[dict[str, Any]]:
     """The fields of a JSON object or a form, files as UploadFile. Raises ApiError for what is neither."""
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
@@ -70,11 +70,15 @@ async def read_fields(call: Call) -> dict[str, Any]:
             form = await call.form(max_files=4, max_fields=200, max_part_size=MAX_JSON)
         except (HTTPException, ValueError):
             raise ApiError(400, "The form cannot be read", code="invalid_form") from None
-        return nested([(name, value) for name, value in form.multi_items()])
+        try:
+            yield nested([(name, value) for name, value in form.multi_items()])
+        finally:
+            await form.close()
+        return
     body = await call.body()
     if kind not in ("", "application/json") or len(body) > MAX_JSON:
         raise ApiError(400, "Send JSON or multipart/form-data", code="invalid_content_type")
-    return read_json(body)
+    yield read_json(body)
 
 
 def read_json(body: bytes) -> dict[str, Any]:

@@ -40,7 +40,7 @@ WATCHED = 10.0  # seconds since somebody last watched, within which previews are
 PREVIEW_EVERY = 0.8  # seconds between previews, at least
 PREVIEW_SHARE = 0.15  # of the time, at most
 SHEET = 4  # pictures in a row of a spritesheet, and rows
-TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"}
+TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".png": "image/png"}
 
 
 class Stopped(Exception):
@@ -201,7 +201,7 @@ def variants(clip: Clip) -> list[tuple[str, Clip, str]]:
         return [("video", clip, ".png"), ("thumbnail", clip, ".webp")]
     middle = len(clip.frames) // 2
     return [("video", clip, ".mp4"), ("thumbnail", Clip(clip.frames[middle : middle + 1], clip.fps), ".webp"),
-            ("spritesheet", _sheet(clip), ".jpg")]
+            ("spritesheet", _sheet(clip), ".webp")]
 
 
 def _sheet(clip: Clip) -> Clip:

@@ -77,7 +77,8 @@ def models_of(given: Sequence[str]) -> dict[str, str]:
     for text in given or ("nano",):
         name, said, folder = text.partition("=")
         source = folder if said else name
-        if not name or not source or not (("/" not in source and (BUNDLED / source).is_dir()) or (said and Path(source).is_dir())):
+        bundled = "/" not in source and (BUNDLED / source).is_dir()
+        if not name or not source or not (bundled or (said and Path(source).is_dir())):
             raise UserError(f"no such model: {text[:80]!r}", "nano, or NAME=FOLDER that `tenku train` wrote")
         found[name if said else f"tenku-{name}"] = source
     return found

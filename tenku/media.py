@@ -137,12 +137,12 @@ def written_fps(fps: float, ending: str) -> float:
 
 
 def encode(clip: Clip, ending: str) -> bytes:
-    """A clip as the bytes of a file with that ending: VIDEO_FORMATS, ".webp"; ".png", ".jpg": its first frame."""
+    """A clip as the bytes of a file with that ending: one of VIDEO_FORMATS, ".webp", or ".png" for its first frame."""
     buffer = io.BytesIO()
-    if ending in (".png", ".jpg"):
+    if ending == ".png":
         from PIL import Image
 
-        Image.fromarray(clip.frames[0]).save(buffer, IMAGE_FORMATS[ending], quality=92)
+        Image.fromarray(clip.frames[0]).save(buffer, "PNG")
     elif ending == ".webp":
         from PIL import Image
 

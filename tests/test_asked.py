@@ -77,6 +77,12 @@ def test_every_name_of_openais_stands_for_something_that_can_be_made():
                 assert asked.words == {"model": model, "size": size, "seconds": seconds}
 
 
+def test_without_a_seed_every_video_is_another():
+    seeds = {understand({"prompt": "x"}, SERVED, "create").request.seed for _ in range(4)}
+    assert len(seeds) > 1
+    assert understand({"prompt": "x", "seed": 0}, SERVED, "create").request.seed == 0
+
+
 def test_a_model_is_a_name_and_never_a_path():
     for name in ("nano", "/etc", "../x", "", 7, ["tenku-nano"]):
         with pytest.raises(ApiError) as caught:

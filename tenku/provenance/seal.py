@@ -22,7 +22,7 @@ from tenku.sound import with_sound
 from tenku.types import Clip
 
 _NAME_BYTES = 240  # file systems allow 255; the sidecar's ending takes some
-FORMATS = (".mp4", ".webm", ".webp", ".gif", ".png", ".jpg")  # what a sealed file may end with
+FORMATS = (".mp4", ".webm", ".webp", ".gif", ".png")  # what a sealed file may end with
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def check_path(path: Path, frames: int) -> None:
     ending = path.suffix.lower()
     if ending not in FORMATS:
         raise UserError(f"cannot write {path.name}", f"end the name with one of {', '.join(FORMATS)}")
-    if ending in (".png", ".jpg") and frames > 1:
+    if ending == ".png" and frames > 1:
         raise UserError(f"{path.name} holds one picture, not {frames}", "use .mp4, .webm or .gif")
     if "\0" in str(path) or len(os.fsencode(path.name)) > _NAME_BYTES:
         raise UserError(f"the name {path.name[:30]!r}... cannot be written", f"at most {_NAME_BYTES} bytes")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,7 @@ class Asked:
         return float(self.request.frames * size.width * size.height * self.request.steps * guided)
 
 
-async def read_fields(call: Call) -> dict[str, Any]:
+async def read_fields(call: Call) -> AsyncIterator[dict[str, Any]]:
     """The fields of a JSON object or a form, files as UploadFile. Raises ApiError for what is neither."""
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
@@ -69,11 +70,15 @@ async def read_fields(call: Call) -> dict[str, Any]:
             form = await call.form(max_files=4, max_fields=200, max_part_size=MAX_JSON)
         except (HTTPException, ValueError):
             raise ApiError(400, "The form cannot be read", code="invalid_form") from None
-        return nested([(name, value) for name, value in form.multi_items()])
+        try:
+            yield nested([(name, value) for name, value in form.multi_items()])
+        finally:
+            await form.close()
+        return
     body = await call.body()
     if kind not in ("", "application/json") or len(body) > MAX_JSON:
         raise ApiError(400, "Send JSON or multipart/form-data", code="invalid_content_type")
-    return read_json(body)
+    yield read_json(body)
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -131,11 +136,11 @@ def understand(fields: Mapping[str, Any], served: Sequence[str], route: str) -> 
     given = {name: value for name, value in fields.items() if value is not None}
     asked_model = given.get("model", served[0])
     model, defaults = model_of(asked_model, served)
-    values: dict[str, Any] = {**defaults, **{k: v for k, v in given.items() if k != "model"}}
+    values: dict[str, Any] = {"seed": secrets.randbelow(1_000_000), **defaults, **given}
     words = {"model": asked_model, "seconds": values.get("seconds"), "size": values.get("size")}
     if isinstance(values.get("size"), str):
         values["size"] = SIZES.get(values["size"].strip().lower(), values["size"])
-    return Asked(model, parse({**values, "model": model}), words, fingerprint(route, fields))
+    return Asked(model, parse(values | {"model": model}), words, fingerprint(route, fields))
 
 
 def parse(values: Mapping[str, Any]) -> Request:

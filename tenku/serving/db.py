@@ -65,9 +65,9 @@ jobs = Table(
     Column("started_at", Float),  # of the last attempt
     Column("completed_at", Float),
     Column("expires_at", Float),
-    Column("error", JSON),  # {"code", "message"} of what failed
-    Column("artifacts", JSON),  # variant -> {"key", "type", "bytes"}
-    Column("facts", JSON),  # what is known of the finished clip
+    Column("error", JSON(none_as_null=True)),  # {"code", "message"} of what failed
+    Column("artifacts", JSON(none_as_null=True)),  # variant -> {"key", "type", "bytes"}
+    Column("facts", JSON(none_as_null=True)),  # what is known of the finished clip
     Column("fingerprint", String(64), nullable=False),  # of what the client sent
     Column("batch", String(40)),
     Column("line", Integer),  # of the batch's file

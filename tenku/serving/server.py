@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tenku.errors import UserError
@@ -77,7 +77,8 @@ def models_of(given: Sequence[str]) -> dict[str, str]:
     for text in given or ("nano",):
         name, said, folder = text.partition("=")
         source = folder if said else name
-        if not name or not (("/" not in source and (BUNDLED / source).is_dir()) or (said and Path(source).is_dir())):
+        bundled = "/" not in source and (BUNDLED / source).is_dir()
+        if not name or not source or not (bundled or (said and Path(source).is_dir())):
             raise UserError(f"no such model: {text[:80]!r}", "nano, or NAME=FOLDER that `tenku train` wrote")
         found[name if said else f"tenku-{name}"] = source
     return found
@@ -165,10 +166,11 @@ def expire(db: Database, store: Store) -> None:
     """Removes the files of clips whose time is over; their rows stay. Forgets old idempotency keys."""
     with db.read() as connection:
         over = connection.execute(select(jobs_table.c.id).where(
-            jobs_table.c.expires_at < db.clock)).scalars().all()
+            jobs_table.c.expires_at < db.clock, jobs_table.c.artifacts.is_not(None))).scalars().all()
     for job in over:
         store.remove(job)
     with db.write() as connection:
+        connection.execute(update(jobs_table).where(jobs_table.c.id.in_(over)).values(artifacts=None))
         connection.execute(delete(requests).where(requests.c.at < db.clock - jobs.REMEMBER))
 
 

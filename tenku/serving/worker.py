@@ -40,7 +40,7 @@ WATCHED = 10.0  # seconds since somebody last watched, within which previews are
 PREVIEW_EVERY = 0.8  # seconds between previews, at least
 PREVIEW_SHARE = 0.15  # of the time, at most
 SHEET = 4  # pictures in a row of a spritesheet, and rows
-TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".jpg": "image/jpeg", ".png": "image/png"}
+TYPES = {".mp4": "video/mp4", ".webp": "image/webp", ".png": "image/png"}
 
 
 class Stopped(Exception):
@@ -75,13 +75,13 @@ class Worker:
     def _do(self, job: jobs.Job) -> None:
         """One job, to whatever end. Nothing of it stays on the disk but what its row names."""
         started = time.monotonic()
-        done = False
+        kept = False  # what the row may name
         try:
             with self._lease(job), self.store.attempt(job["id"], job["token"]) as folder:
                 artifacts, facts = self._make(job, folder)
                 facts["seconds_taken"] = round(time.monotonic() - started, 3)
                 jobs.complete(self.db, job, artifacts, facts, self.keep)
-                done = True
+                kept = True
             log.info("%s made in %.1f s", job["id"], time.monotonic() - started)
         except Stopped:
             jobs.release(self.db, job)
@@ -92,12 +92,13 @@ class Worker:
         except MemoryError:
             self._fail(job, "out_of_memory", "There is not enough memory for a video of this size")
         except SQLAlchemyError:
+            kept = True  # nobody knows whether the row was written; what it does not name is swept
             raise
         except Exception:
             log.exception("%s failed", job["id"])
             self._fail(job, "internal_error", "The video could not be made; the server's log says why")
         finally:
-            if not done:
+            if not kept:
                 self.store.remove(f"{job['id']}/{job['token']}")
 
     def _fail(self, job: jobs.Job, code: str, message: str) -> None:
@@ -132,16 +133,17 @@ class Worker:
         request = replace(Request.from_json(job["request"]), model=self.models[job["model"]])
         if self.stop.is_set():
             raise Stopped
-        [result] = generate(request, on_step=_Progress(self, job, folder))
+        progress = _Progress(self, job, folder)
+        [result] = generate(request, on_step=progress)
         artifacts, name = {}, ""
         for variant, clip, ending in variants(result.clip):
             path = folder / f"{variant}{ending}"
             record = result.record if variant == "video" else {**result.record, "variant": variant}
             sealed = _seal(clip, record, path, result)
-            artifacts[variant] = self._publish(job, path)
+            artifacts[variant] = self.publish(job, path)
             name = name or sealed
-        for leftover in folder.glob("preview-*"):
-            leftover.unlink()
+        for key in progress.previews:
+            self.store.remove(key)
         facts = {
             "frames": len(result.clip.frames), "fps": result.clip.fps, "size": "{}x{}".format(*result.clip.size),
             "clip_id": name, "notes": list(result.notes), "weights_sha256": result.weights_sha256,
@@ -149,7 +151,8 @@ class Worker:
         }
         return artifacts, facts
 
-    def _publish(self, job: jobs.Job, path: Path) -> dict[str, Any]:
+    def publish(self, job: jobs.Job, path: Path) -> dict[str, Any]:
+        """Makes a file of an attempt an artifact: key, type, bytes."""
         key = f"{job['id']}/{job['token']}/{path.name}"
         return {"key": key, "type": TYPES[path.suffix], "bytes": self.store.publish(path, key)}
 
@@ -161,6 +164,7 @@ class _Progress:
         self.worker, self.job, self.folder = worker, job, folder
         self.started = self.last = time.monotonic()
         self.spent = 0.0  # seconds on previews
+        self.previews: list[str] = []  # keys of their files
 
     def __call__(self, step: Step) -> None:
         if self.worker.stop.is_set():
@@ -186,7 +190,9 @@ class _Progress:
         engine = load(self.worker.models[self.job["model"]])
         seal(Clip(clip.frames[middle : middle + 1], clip.fps), record, path,
              model=Model(engine.name, engine.weights_sha256))
-        return {**self.worker._publish(self.job, path), "step": step.index}
+        published = self.worker.publish(self.job, path)
+        self.previews.append(published["key"])
+        return {**published, "step": step.index}
 
 
 def variants(clip: Clip) -> list[tuple[str, Clip, str]]:
@@ -195,7 +201,7 @@ def variants(clip: Clip) -> list[tuple[str, Clip, str]]:
         return [("video", clip, ".png"), ("thumbnail", clip, ".webp")]
     middle = len(clip.frames) // 2
     return [("video", clip, ".mp4"), ("thumbnail", Clip(clip.frames[middle : middle + 1], clip.fps), ".webp"),
-            ("spritesheet", _sheet(clip), ".jpg")]
+            ("spritesheet", _sheet(clip), ".webp")]
 
 
 def _sheet(clip: Clip) -> Clip:

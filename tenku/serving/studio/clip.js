@@ -30,7 +30,7 @@ export async function clip(place, { rest: [id], leaving }) {
     h("figure", {}, player(video), h("figcaption", {}, h("h1", { class: "quote" }, video.prompt)),
       h("div", { class: "row" },
         h("a", { class: "button", href: content(id), download: `${id}.${ending}` }, "Download"),
-        !still(video) && h("a", { class: "button", href: content(id, "spritesheet"), download: `${id}.jpg` }, "All frames"),
+        !still(video) && h("a", { class: "button", href: content(id, "spritesheet"), download: `${id}.webp` }, "All frames"),
         h("a", { class: "button", href: again(video) }, "Use these words"), removal(video))),
     h("div", { class: "side" }, remixing(video), opinion(video, reasons), details(video))));
   const family = [...(parent ? [["Made from", [parent]]] : []), ...(children.data.length ? [["Made from this", children.data]] : [])];

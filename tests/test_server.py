@@ -1,0 +1,80 @@
+"""What a server is told, and its housekeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from tenku.errors import UserError
+from tenku.serving import jobs
+from tenku.serving.db import Database
+from tenku.serving.db import jobs as table
+from tenku.serving.jobs import New
+from tenku.serving.server import Settings, expire, models_of, sweep
+from tenku.serving.store import Store
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'tenku.db'}")
+    yield database
+    database.close()
+
+
+def settings(**changes: object) -> Settings:
+    return Settings(**{"host": "127.0.0.1", "port": 0, "db": "", "files": "", "models": {}, **changes})  # type: ignore[arg-type]
+
+
+def test_whoever_can_be_reached_from_elsewhere_needs_keys():
+    assert not any(settings(host=host).needs_key for host in ("127.0.0.1", "::1", "localhost", "127.1.2.3"))
+    assert all(settings(host=host).needs_key for host in ("0.0.0.0", "::", "192.168.1.5", "example.org"))
+    assert settings(names=("videos.example.org",)).needs_key
+    assert settings(require_key=True).needs_key
+    assert "videos.example.org" in settings(names=("Videos.Example.org",)).hosts
+
+
+def test_models_are_bundled_or_folders(tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert models_of([]) == {"tenku-nano": "nano"}
+    assert models_of([f"mine={tmp_path / 'mine'}", "nano"]) == {"mine": str(tmp_path / "mine"), "tenku-nano": "nano"}
+    assert models_of(["tenku-nano=nano"]) == {"tenku-nano": "nano"}
+    for wrong in ("nothing", str(tmp_path / "mine"), "mine=", "=nano", "x=/no/such/folder", "../weights/nano"):
+        with pytest.raises(UserError, match="no such model"):
+            models_of([wrong])
+
+
+def test_files_that_no_row_names_are_swept_and_others_are_not(db, tmp_path):
+    store = Store(str(tmp_path / "files"))
+    for _ in range(3):
+        jobs.submit(db, New("ann", "m", {"prompt": "x"}, {}, 1.0, "f"))
+    done, running, deleted = (jobs.claim(db, "w", ["m"]) for _ in range(3))
+    for job in (done, running, deleted):
+        for token in (job["token"], job["token"] + 7):
+            with store.attempt(job["id"], token) as folder:
+                (folder / "video.mp4").write_bytes(b"x")
+    jobs.complete(db, done, {"video": {"key": f"{done['id']}/1/video.mp4"}}, {}, None)
+    jobs.remove(db, "ann", deleted["id"])
+    with store.attempt("video_" + "f" * 24, 1):
+        pass
+    sweep(db, store)
+    assert store.attempts() == sorted([(done["id"], "1"), (running["id"], "1")])
+
+
+def test_what_expired_loses_its_files_and_keeps_its_row(db, tmp_path):
+    store = Store(str(tmp_path / "files"))
+    jobs.submit(db, New("ann", "m", {"prompt": "x"}, {}, 1.0, "f"))
+    job = jobs.claim(db, "w", ["m"])
+    with store.attempt(job["id"], job["token"]) as folder:
+        (folder / "video.mp4").write_bytes(b"x")
+    jobs.complete(db, job, {"video": {"key": f"{job['id']}/1/video.mp4"}}, {}, keep=1000)
+    expire(db, store)
+    assert store.attempts()
+    with db.write() as connection:
+        connection.execute(update(table).values(expires_at=db.clock - 1))
+    expire(db, store)
+    assert store.attempts() == []
+    row = jobs.get(db, "ann", job["id"])
+    assert (row["status"], row["artifacts"]) == ("completed", None)

@@ -21,7 +21,7 @@ from tenku import media
 from tenku.errors import UserError
 from tenku.types import Clip
 
-MEMORY = 512 << 20  # bytes of data that the child may hold
+MEMORY = 384 << 20  # bytes of data that the child may hold; with its libraries it stays under 512 MiB
 SECONDS = 60  # of processor time; of the clock twice that
 _HEAD = 512  # bytes that open the child's answer: JSON, padded with spaces
 

@@ -96,7 +96,8 @@ def _repeated(db: Database, connection: Connection, new: New, key: str | None, r
             requests.c.tenant == new.tenant, requests.c.key == key,
             requests.c.at > db.clock - REMEMBER)).mappings().first()
         if seen is None:
-            connection.execute(delete(requests).where(requests.c.tenant == new.tenant, requests.c.key == key))
+            connection.execute(delete(requests).where(  # a forgotten one, never another's of this very moment
+                requests.c.tenant == new.tenant, requests.c.key == key, requests.c.at <= db.clock - REMEMBER))
             return None
         if seen["fingerprint"] != new.fingerprint:
             raise ApiError(400, "This Idempotency-Key was used for another request", code="idempotency_key_reused",

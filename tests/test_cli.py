@@ -265,7 +265,7 @@ def test_a_prompt_that_starts_with_a_dash_follows_two(tiny_model, tmp_path):
 
 def test_no_unmarked_picture_lies_anywhere_at_any_moment(tiny_model, tmp_path, monkeypatch):
     """At every step of a run with a preview and two samples, and after it: each media file is sealed."""
-    from tenku.cli.generate import _Progress
+    from tenku.cli.making import _Progress
     from tenku.provenance import manifest
     from tenku.provenance.manifest import Signature
 

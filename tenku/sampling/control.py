@@ -21,7 +21,6 @@ from tenku.model.motion import PARTS, motion_from, steps_of
 from tenku.world.camera import FOV
 from tenku.world.motion import CAMERA, MIDDLE, NEAREST, SPREAD, STATE, THING, THINGS
 
-SAMPLES = PARTS * STATE  # the first numbers of a row of motion; what follows says what the things are
 HEIGHT = 1.0  # metres: how tall a thing is of which only its box is known
 
 
@@ -65,19 +64,16 @@ def closed(rows: np.ndarray) -> np.ndarray:
 
 def on_samples(motion: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
     """Applies a change of plain samples M STATE to a motion 1 T CHANNELS."""
-    scaled = motion[0, :, :SAMPLES].reshape(-1, STATE).double().numpy()
-    plain = scaled * SPREAD + MIDDLE
-    changed = torch.from_numpy((change(plain) - MIDDLE) / SPREAD).float().reshape(1, -1, SAMPLES)
-    return torch.cat([changed, motion[..., SAMPLES:]], 2)
+    plain = motion[0].reshape(-1, STATE).double().numpy() * SPREAD + MIDDLE
+    return torch.from_numpy((change(plain) - MIDDLE) / SPREAD).float().reshape(motion.shape)
 
 
 def on_steps(change: Callable[[np.ndarray], np.ndarray], before: Tensor) -> Callable[[Tensor], Tensor]:
     """The change as the network of motion meets it: of steps 1 N CHANNELS that follow those `before`, 1 K CHANNELS."""
 
     def lead_steps(x: Tensor) -> Tensor:
-        steps = torch.cat([before, x], 1)
-        changed = steps_of(on_samples(motion_from(steps), change))
-        return torch.cat([changed[..., :SAMPLES], steps[..., SAMPLES:]], 2)[:, before.shape[1] :]
+        changed = on_samples(motion_from(torch.cat([before, x], 1)), change)
+        return steps_of(changed)[:, before.shape[1] :]
 
     return lead_steps
 

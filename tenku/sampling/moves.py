@@ -16,7 +16,7 @@ from tenku.engines.bundled import Engine
 from tenku.model import flow
 from tenku.model.motion import CHANNELS, motion_from, steps_of, timeline, told_of
 from tenku.model.patches import Grid, scale_of
-from tenku.sampling.control import SAMPLES, STATE, lead, on_samples, on_steps, times
+from tenku.sampling.control import STATE, lead, on_samples, on_steps, times
 from tenku.sampling.plan import Plan, Round
 from tenku.sampling.window import Window, solve, what_is_told
 
@@ -71,9 +71,9 @@ class Moves:
         names = ("motion", number, candidate) if candidate else ("motion", number)
         dreamt = solve(plan, dreamer, window, names, lead=on_steps(obey, coded) if obey else None)
         if plan.motion != 1:  # every sample but the clip's first says how it differs from the one before
-            dreamt[:, int(head == 0) :, :SAMPLES] *= plan.motion
+            dreamt[:, int(head == 0) :] *= plan.motion
             if not head:
-                dreamt[:, 0, STATE:SAMPLES] *= plan.motion
+                dreamt[:, 0, STATE:] *= plan.motion
         rows = motion_from(torch.cat([coded, dreamt], 1))
         return on_samples(rows, obey) if obey else rows
 
@@ -117,5 +117,5 @@ class Moves:
 def stilled(rows: Tensor) -> Tensor:
     """Rows of motion 1 T C whose first step stands still at its last sample."""
     rows = rows.clone()
-    rows[:, 0, :SAMPLES] = rows[:, 0, SAMPLES - STATE : SAMPLES].repeat(1, SAMPLES // STATE)
+    rows[:, 0] = rows[:, 0, -STATE:].repeat(1, CHANNELS // STATE)
     return rows

@@ -47,8 +47,8 @@ a codec, a network of {sizes["motion"]:.1f} M parameters that dreams motion from
 
 | what | figure |
 |---|---|
-| training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 5.33e14 before |
-| training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps |
+| training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 7.23e14 before |
+| training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 4.81e13 before |
 | training FLOPs, codec | {float(codec_facts["flops"]):.2e}, after 2.49e14 before |
 | codec, held-out clips | {figures["psnr"]:.2f} dB (linear part alone {figures["linear_psnr"]:.2f} dB) |
 | longest clip trained on | {facts["longest"]} latent steps |

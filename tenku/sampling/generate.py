@@ -103,7 +103,9 @@ def dream(engine: Engine, plan: Plan, report: Report | None = None, given: Token
         latents, done = given.latents.clone(), given.known.clone()
     moves = Moves(engine, plan, whole)
     for number, part in enumerate(plan.rounds):
-        def show(index: int, x: Tensor, part: Round = part, number: int = number) -> None:
+        before = done.clone()
+
+        def show(index: int, x: Tensor, part: Round = part, number: int = number, done: Tensor = before) -> None:
             if report:
                 def preview() -> Clip:
                     sketch = latents.clone()

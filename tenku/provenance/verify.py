@@ -177,6 +177,9 @@ def _weigh(found: Manifest, mark: invisible.Finding, plate: visible.Finding, sou
            seconds: float) -> tuple[Verdict, str]:
     """The verdict, and a sentence on what does not fit ("" when all does)."""
     intact = found.signature in (Signature.TRUSTED, Signature.UNKNOWN)
+    named = mark.payload is not None and found.clip_id.startswith(mark.payload.clip_digits)
+    if found.signature is Signature.TRUSTED and found.ours and named:
+        return Verdict.MADE, ""  # every byte is signed by a key we trust: no need to ask what the pictures look like
     if any(source.refuted and source.by_mark for source in sources):
         return Verdict.CONTRADICTORY, "the mark names a clip that looks otherwise: it was moved here or forged"
     if found.signature is Signature.TAMPERED:
@@ -186,7 +189,7 @@ def _weigh(found: Manifest, mark: invisible.Finding, plate: visible.Finding, sou
     if mark.found and intact and not found.ours:
         by = found.generator or "without a name"
         return Verdict.CHANGED, f"the mark says Tenku, the signature is by other software ({by})"
-    if mark.found and intact and mark.payload and not found.clip_id.startswith(mark.payload.clip_digits):
+    if mark.found and intact and mark.payload and not named:
         return Verdict.CONTRADICTORY, "the signature and the invisible mark name different clips"
     if mark.found:
         return _weigh_mark(intact, sources, seconds)

@@ -17,6 +17,7 @@ from tenku.model.motion import (
     features,
     motion_from,
     nearness,
+    spots,
     steps_of,
     timeline,
     told_of,
@@ -64,6 +65,20 @@ def test_a_thing_is_where_its_box_is(facts: dict) -> None:
         if box and box[0] > 0 and box[2] < SHAPE.width:  # whole in the picture
             assert box[0] < x < box[2]
             assert box[1] < y < box[3]
+
+
+def test_a_spot_of_the_grid_is_in_the_thing(facts: dict) -> None:
+    codec = Codec(CODEC_PRESETS["tiny"])
+    grid = codec.grid(SHAPE.frames, SHAPE.height, SHAPE.width, SHAPE.fps)
+    where, there = spots(motion_of(facts, codec)[:1], grid)
+    assert there[0].tolist() == [k < len(facts["things"]) for k in range(THINGS)]
+    for step in range(grid.steps):
+        boxes = [box for box in facts["things"][0]["boxes"][8 * step - 7 if step else 0 : 8 * step + 1] if box]
+        row, column = where[0, step, 0].tolist()
+        if boxes:
+            x, y = (column + 0.5) * 16, (row + 0.5) * 16
+            assert min(b[0] for b in boxes) - 2 < x < max(b[2] for b in boxes) + 2
+            assert min(b[1] for b in boxes) - 2 < y < max(b[3] for b in boxes) + 2
 
 
 def test_a_car_that_drives_left_looks_left(facts: dict) -> None:

@@ -23,6 +23,7 @@ from tenku.data.shards import iter_clips
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors
 from tenku.model.codec import Codec
+from tenku.model.motion import nearness
 from tenku.model.patches import Grid
 from tenku.model.transformer import Transformer
 from tenku.request import Request
@@ -265,6 +266,29 @@ def test_groups_are_full_and_mixed(world: Path, codec: Path) -> None:
         assert all(group.captions)
     assert len(shapes) == 2  # two sizes
     assert len(lengths) >= 4  # images, halves and whole clips
+
+
+def test_close_groups_hold_the_tokens_around_a_thing(world: Path, codec: Path) -> None:
+    latents = Latents(world, Codec.load(codec))
+    close, whole = [], []
+    for i in range(60):
+        group = latents.draw(rng.stream(i, "group"), 256)
+        assert group.motion is not None
+        near = nearness(group.motion[group.motion[..., 0].any(1)]).mean()
+        (whole if group.positions.ndim == 2 else close).append(float(near))
+        if group.positions.ndim == 2 or group.known.shape[1]:
+            continue
+        steps = round(float(group.positions[0, -1, 0])) + 1
+        clips = [clip[m, :steps] for many in latents.clips.values() for clip in many for m in (0, 1)]
+        for data, positions in zip(group.data, group.positions, strict=True):
+            found = False
+            for clip in clips:
+                rows = Grid(steps, *clip.shape[1:3], 0.5).positions()
+                same = (rows[None] - positions[:, None]).abs().amax(-1) < 1e-4
+                found |= bool(same.any(1).all()) and torch.equal(clip.flatten(0, 2).float()[same.int().argmax(1)], data)
+            assert found
+    assert len(close) > 10
+    assert np.nanmean(close) > np.nanmean(whole) + 0.02
 
 
 def test_mirrored_captions_change_sides_and_back() -> None:

@@ -26,7 +26,7 @@ from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
-from tenku.model.motion import PARTS, features, steps_of, told_of
+from tenku.model.motion import PARTS, features, spots, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
 from tenku.world.captions import REGISTERS, caption
@@ -34,7 +34,11 @@ from tenku.world.motion import MIRROR, looks, states
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
 
+CLOSE = 0.6  # share of groups that hold only what is around a thing, step by step: few tokens of a picture show one
+ACROSS = (3, 5)  # least and one more than most rows and columns of what is around a thing
+IMAGES = 3.0  # how much oftener an image's token is drawn than a video's
 UNTOLD = 0.1  # share of clips whose motion, and of things whose looks, are not told: prompts do not always say them
+WORDS = 64  # tokens: twice what a caption has, for a canvas is what is learnt from
 CAPTIONS = 4  # ways of saying each clip in each register
 # How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
 KNOWN = {"none": 0.66, "first": 0.10, "head": 0.06, "tail": 0.04, "ends": 0.04, "scattered": 0.04, "box": 0.06}
@@ -103,8 +107,8 @@ class Group:
 
     data: Tensor  # B N C canvas latents
     known: Tensor  # B K C
-    positions: Tensor  # N 3
-    known_positions: Tensor  # K 3
+    positions: Tensor  # N 3, or B N 3
+    known_positions: Tensor  # K 3, or B K 3
     runs: int  # latent steps that the canvas tokens divide into equally
     captions: list[str]  # B
     scale: Tensor  # 2: log2 of seconds per latent step, and of tokens per latent step
@@ -144,16 +148,24 @@ class Pool:
         """What the tokens of picked clips (number, 0 or 1 for mirrored) are told of the motion: B N F."""
         return None
 
+    def spots(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
+        """Where one thing of each picked clip is on the grid, or the middle where nothing is: B T 2, row and column."""
+        return torch.tensor([grid.rows - 1, grid.columns - 1]).div(2).expand(len(picks), grid.steps, 2)
+
     def draw(self, draw: np.random.Generator, budget: int) -> Group:
-        """A group of about `budget` tokens, context included."""
+        """A group of about `budget` tokens, context included: whole clips, or what is around a thing of each."""
         buckets = sorted(self.clips)
-        weights = np.array([len(self.clips[b]) * b[0] * b[1] * b[2] for b in buckets], dtype=np.float64)
+        weights = np.array([len(self.clips[b]) * b[0] * b[1] * b[2] * (IMAGES if b[0] == 1 else 1) for b in buckets])
         bucket = buckets[draw.choice(len(buckets), p=weights / weights.sum())]
         length = _length(draw, bucket[0])
         grid = Grid(length, bucket[1], bucket[2], bucket[3])
-        canvas, known, runs = known_set(draw, grid)
+        high, wide = grid.rows, grid.columns
+        if draw.random() < CLOSE:
+            high, wide = (min(side, int(draw.integers(*ACROSS))) for side in (high, wide))
+        part = Grid(length, high, wide, grid.seconds_per_step)
+        canvas, known, runs = known_set(draw, part)
         register = REGISTERS[draw.integers(len(REGISTERS))]
-        count = max(1, round(budget / (grid.tokens + 32)))
+        count = max(1, round(budget / (part.tokens * repeats(len(canvas)) + 32)))
         picks = [(int(draw.integers(len(self.clips[bucket]))), int(draw.integers(2))) for _ in range(count)]
         tokens = torch.stack([self.clips[bucket][p][m, :length] for p, m in picks]).flatten(1, 3).float()
         captions = []
@@ -165,9 +177,30 @@ class Pool:
         if told is not None:
             told *= torch.from_numpy(draw.random((count, 1, 1)) >= UNTOLD)
         positions = grid.positions()
-        return Group(tokens[:, canvas], tokens[:, known], positions[canvas], positions[known], runs, captions,
-                     self.scale(grid, bucket[4]), None if told is None else told[:, canvas],
+        if part != grid:
+            rows = around(self.spots(bucket, picks, grid, draw), part, grid, draw)
+            positions, each = positions[rows], torch.arange(count)[:, None]
+            tokens, told = tokens[each, rows], None if told is None else told[each, rows]
+        return Group(tokens[:, canvas], tokens[:, known], positions[..., canvas, :], positions[..., known, :], runs,
+                     captions, self.scale(grid, bucket[4]), None if told is None else told[:, canvas],
                      None if told is None else told[:, known])
+
+
+def repeats(canvas: int) -> int:
+    """How many noises each clip is shown with: several where the canvas costs less than the words do."""
+    return max(1, WORDS // canvas)
+
+
+def around(spots: Tensor, part: Grid, grid: Grid, draw: np.random.Generator) -> Tensor:
+    """The tokens of parts of a grid that lie about spots, B T 2, each a little off: B N rows of the grid's tokens."""
+    room = torch.tensor([grid.rows - part.rows, grid.columns - part.columns])
+    off = torch.from_numpy(draw.uniform(-1.0, 1.0, (len(spots), 1, 2)))
+    half = torch.tensor([part.rows - 1, part.columns - 1]) / 2
+    first = (spots + off - half).round().long().clamp(min=torch.zeros_like(room), max=room)  # B T 2
+    down = first[..., 0, None] + torch.arange(part.rows)
+    right = first[..., 1, None] + torch.arange(part.columns)
+    step = torch.arange(grid.steps)[:, None, None] * grid.tokens_per_step
+    return (step + down[..., :, None] * grid.columns + right[..., None, :]).flatten(1)
 
 
 class Latents(Pool):
@@ -205,6 +238,12 @@ class Latents(Pool):
         looks = torch.stack([self.looks[bucket][p] for p, _ in picks])
         looks = looks * torch.from_numpy(draw.random((*looks.shape[:2], 1)) >= UNTOLD)
         return features(torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks]), looks, grid)
+
+    def spots(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
+        """Where one thing of each picked clip is on the grid: B T 2, row and column."""
+        where, there = spots(torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks]), grid)
+        ones = [int(draw.integers(max(1, int(count)))) for count in there.sum(1)]
+        return torch.stack([clip[:, one] for clip, one in zip(where, ones, strict=True)])
 
 
 class Motions(Pool):

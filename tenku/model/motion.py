@@ -77,6 +77,19 @@ def features(motion: Tensor, looks: Tensor, grid: Grid) -> Tensor:
     return torch.cat([one, told.flatten(4), what, _drift(rows[..., :CAMERA], x, y, grid)], -1).flatten(1, 3)
 
 
+def spots(motion: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+    """Where things are on the grid, B T THINGS 2, and which are there, B THINGS, in a motion B T CHANNELS.
+
+    Rows and columns of tokens, which may lie outside of the grid.
+    """
+    rows = (motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)).mean(2)
+    things = rows[..., CAMERA:].unflatten(-1, (THINGS, THING))
+    unit = 2 * math.tan(FOV / 2) / grid.rows  # of a token's side
+    row = (grid.rows - 1) / 2 - things[..., 2] / unit
+    column = (grid.columns - 1) / 2 + things[..., 1] / unit
+    return torch.stack([row, column], -1), things[:, 0, :, 0] > 0.5
+
+
 def _drift(camera: Tensor, x: Tensor, y: Tensor, grid: Grid) -> Tensor:
     """How far from a token one saw, in the first sample's picture, the point of the ground or the sky behind it.
 

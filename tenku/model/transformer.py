@@ -139,13 +139,15 @@ class Transformer(nn.Module):
             self.kind[0, [2, 5]] = 1.0
 
     def _embed(self, tokens: Tensor, positions: Tensor, motion: Tensor | None) -> Tensor:
-        where = torch.cat([sinusoids(positions[:, a] / (1, 4, 4)[a], 16, 32.0) for a in range(3)], -1)
+        where = torch.cat([sinusoids(positions[..., a] / (1, 4, 4)[a], 16, 32.0) for a in range(3)], -1)
         x = self.enter(tokens).float() + self.place(where).float()
         return x if motion is None else x + self.told(motion).float()
 
     def _turn(self, positions: Tensor, motion: Tensor | None) -> Rotary:
-        """Angles of tokens at positions N 3, which the last two numbers that they are told, B N F, shift on screen."""
-        return rotary(positions[None] if motion is None else positions + F.pad(motion[..., -2:], (1, 0)))
+        """Angles of tokens at positions, which the last two numbers that they are told, B N F, shift on screen."""
+        if motion is not None:
+            positions = positions + F.pad(motion[..., -2:], (1, 0))
+        return rotary(positions if positions.ndim == 3 else positions[None])
 
     def _condition(self, sigma: Tensor, scale: Tensor) -> Tensor:
         # sigma B S, scale 2 -> B S D
@@ -156,7 +158,7 @@ class Transformer(nn.Module):
         self, words: Tensor, known: Tensor | None, known_positions: Tensor | None, scale: Tensor,
         motion: Tensor | None = None,
     ) -> list[KeyValue]:
-        """Keys and values of every block for words B L and known latents B K C at positions K 3.
+        """Keys and values of every block for words B L and known latents B K C at positions K 3 or B K 3.
 
         scale: 2 numbers, log2 of seconds per latent step and log2 of tokens per latent step. motion: what the known
         tokens are told of it, B K F; none: nothing, which is the same as zeros.
@@ -186,7 +188,7 @@ class Transformer(nn.Module):
         self, x: Tensor, sigma: Tensor, positions: Tensor, context: list[KeyValue], scale: Tensor,
         motion: Tensor | None = None,
     ) -> Tensor:
-        """Velocity B N C of canvas tokens B N C at positions N 3, told B N F of the motion (none: nothing).
+        """Velocity B N C of canvas tokens B N C at positions N 3 or B N 3, told B N F of the motion (none: nothing).
 
         sigma B S: noise levels of S equal runs of the tokens; S = 1, one per latent step, or one per token.
         """

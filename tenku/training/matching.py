@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tenku import rng
 from tenku.config import TransformerConfig
-from tenku.data.latents import Group, Pool, caption_batch
+from tenku.data.latents import Group, Pool, caption_batch, repeats
 from tenku.errors import UserError
 from tenku.model import flow
 from tenku.model.motion import nearness
@@ -29,8 +29,7 @@ from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.world import captions as world_captions
 
 DROPOUT = 0.1  # share of captions left out, so that guidance has something to compare with
-FOCUS = 3.0  # how much more a token in the middle of a thing counts
-WORDS = 64  # twice what a caption has, for a canvas is what is learnt from
+FOCUS = 6.0  # how much more a token in the middle of a thing counts
 PER_STEP_NOISE = 0.25  # share of groups whose latent steps have noise levels of their own
 
 
@@ -108,7 +107,7 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
     Tokens that are told of a thing nearby count up to FOCUS times more: few of a picture, they are what people look
     at. Where they are is given, so what is learnt there stays the mean; only effort moves.
     """
-    again = repeats(group)
+    again = repeats(group.data.shape[1])
     data = group.data.repeat_interleave(again, 0)
     batch, tokens, _ = data.shape
     slots = group.runs if draw.random() < PER_STEP_NOISE else 1
@@ -120,17 +119,13 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
     with autocast():
         context = model.context(words, group.known, group.known_positions, group.scale, group.known_motion)
         seen = [(k.repeat_interleave(again, 0), v.repeat_interleave(again, 0)) for k, v in context]
-        v = model.velocity(x, sigma, group.positions, seen, group.scale, told)
+        positions = group.positions if group.positions.ndim == 2 else group.positions.repeat_interleave(again, 0)
+        v = model.velocity(x, sigma, positions, seen, group.scale, told)
     error = (v - flow.velocity(data, noise)).square().mean(-1)
     if told is None:
         return error.mean()
-    weight = 1 + FOCUS * nearness(told).square()
+    weight = 1 + FOCUS * nearness(told) ** 4
     return (error * weight).sum() / weight.sum()
-
-
-def repeats(group: Group) -> int:
-    """How many noises each clip of a group is shown with: several where the canvas costs less than the words do."""
-    return max(1, WORDS // group.data.shape[1])
 
 
 def group_flops(model: Transformer, group: Group, length: int) -> float:
@@ -138,7 +133,7 @@ def group_flops(model: Transformer, group: Group, length: int) -> float:
     batch, canvas, _ = group.data.shape
     context = length + group.known.shape[1]
     config = model.config
-    forward = repeats(group) * canvas * config.flops_per_token(canvas, context)
+    forward = repeats(canvas) * canvas * config.flops_per_token(canvas, context)
     forward += context * config.flops_per_token(context, 0)
     return 3.0 * batch * forward
 

@@ -8,7 +8,7 @@ import torch
 
 from tenku.inputs import Track, camera_file, moves
 from tenku.model.motion import CHANNELS, PARTS, motion_from
-from tenku.sampling.control import axes, closed, filmed_from, lead, on_samples, on_steps, times
+from tenku.sampling.control import axes, filmed_from, lead, on_samples, on_steps, there_and_back, times
 from tenku.world.camera import FOV
 from tenku.world.grammar import draw, variant
 from tenku.world.motion import CAMERA, MIDDLE, SPREAD, STATE, states
@@ -121,10 +121,15 @@ def test_moves_are_read_with_their_units():
         ("dolly in", 1.5), ("pan left", 20.0), ("crane up", 1.5)]
 
 
-def test_closing_takes_back_the_drift(rows):
-    ring = closed(rows)
-    assert np.allclose(ring[0], ring[-1])
-    assert np.allclose(ring[0], rows[0])
+def test_there_and_back_is_a_smooth_circle_where_things_are_in_sight(rows):
+    ring = there_and_back(rows, ASPECT)
+    assert np.allclose(ring, ring[::-1])
+    assert len(ring) == len(rows)
+    steps = np.abs(np.diff(rows[:, CAMERA + 1])).max()
+    assert np.abs(np.diff(np.concatenate([ring[-2:], ring])[:, CAMERA + 1])).max() < 1.6 * steps
+    late = rows.copy()
+    late[: len(rows) // 2, CAMERA + 2] = 3.0  # above the picture in the first half
+    assert np.abs(there_and_back(late, ASPECT)[:, CAMERA + 2]).max() < 1
 
 
 def test_samples_have_the_times_of_their_frames():

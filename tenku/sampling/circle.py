@@ -22,7 +22,7 @@ from tenku.model import flow
 from tenku.model.motion import PARTS
 from tenku.model.patches import Grid, scale_of
 from tenku.sampling.canvas import still
-from tenku.sampling.control import closed, on_samples
+from tenku.sampling.control import on_samples, there_and_back
 from tenku.sampling.moves import Moves, stilled
 from tenku.sampling.plan import Plan, rounds
 from tenku.sampling.solvers import Velocity, euler
@@ -60,7 +60,7 @@ def _motion(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
 
     def ends_meet(rows: np.ndarray) -> np.ndarray:
         rows = rows.copy()
-        rows[PARTS - 1 :] = closed(rows[PARTS - 1 :])
+        rows[PARTS - 1 :] = there_and_back(rows[PARTS - 1 :], plan.width / plan.height)
         rows[: PARTS - 1] = rows[PARTS - 1]  # the still's samples are one
         return rows
 

@@ -55,11 +55,20 @@ def lead(
     return obey
 
 
-def closed(rows: np.ndarray) -> np.ndarray:
-    """Samples M STATE that end where they begin: what they drift is taken back evenly."""
-    rows = rows.copy()
-    rows -= np.linspace(0, 1, len(rows))[:, None] * (rows[-1] - rows[0])
-    return rows
+def there_and_back(rows: np.ndarray, aspect: float) -> np.ndarray:
+    """A motion M STATE that ends where it begins: half of one that does not, there and, as smoothly, back.
+
+    What is taken of it is the half that shows most: in which things are in the picture the longest.
+    """
+    count = len(rows) - 1
+    limit = math.tan(FOV / 2) * np.array([aspect, 1.0])
+    things = rows[:, CAMERA:].reshape(len(rows), THINGS, THING)
+    out = (things[..., 0] > 0.5) & (np.abs(things[..., 1:3]) > limit).any(-1)
+    first = int(np.argmin([out[i : i + count // 2 + 1].sum() for i in range(count - count // 2 + 1)]))
+    at = first + (1 - np.cos(2 * np.pi * np.arange(len(rows)) / count)) / 2 * (count // 2)
+    low = np.floor(at).astype(int).clip(0, count - 1)
+    share = (at - low)[:, None]
+    return (1 - share) * rows[low] + share * rows[low + 1]
 
 
 def on_samples(motion: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:

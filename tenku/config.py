@@ -36,6 +36,9 @@ class CodecConfig(Config):
     depths: tuple[int, int, int] = (2, 2, 3)  # blocks at each of them
 
 
+SKETCH_DEPTH = 3  # residual blocks of the sketch
+
+
 @dataclass(frozen=True)
 class TransformerConfig(Config):
     """The diffusion transformer on spacetime patches. Everything but width and depth follows from them."""
@@ -44,9 +47,9 @@ class TransformerConfig(Config):
     depth: int = 8  # blocks
     channels: int = 128  # latent channels in and out
     text_depth: int = 2  # blocks that read the prompt alone, before the context joins
-    vocabulary: int = 2048  # rows of the word table
+    vocabulary: int = 512  # rows of the word table
     max_words: int = 96  # words of a prompt that are read
-    motion: int = 498  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
+    motion: int = 510  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
 
     @property
     def heads(self) -> int:
@@ -61,7 +64,10 @@ class TransformerConfig(Config):
         """Forward FLOPs for one canvas token among `canvas`, attending to `canvas + context` tokens."""
         per_block = 2 * (4 * self.width**2 + 3 * self.width * self.hidden)
         attention = 4 * self.width * (canvas + context)
-        told = 4 * self.width * (self.motion + self.width) if self.motion else 0
+        told = 0
+        if self.motion:  # the told numbers' own network, the sketch, and the sketch on its way in
+            told = 4 * self.width * (self.motion + self.width)
+            told += 2 * self.width * (self.motion + SKETCH_DEPTH * 3 * self.width + 2 * self.channels)
         return self.depth * (per_block + attention) + 4 * self.width * self.channels + told
 
 
@@ -73,10 +79,10 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
 # parameters, forward FLOPs per canvas token at 200 canvas + 32 text tokens (tests/test_config.py recomputes them)
 TRANSFORMER_PRESETS: dict[str, TransformerConfig] = {
     "tiny": TransformerConfig(width=64, depth=2, channels=32, text_depth=1),  # tests
-    "nano": TransformerConfig(),  # bundled; 9.7 M, 15.6 MFLOP; a CPU
-    "small": TransformerConfig(width=512, depth=12),  # 49.7 M, 85 MFLOP; one consumer GPU
-    "base": TransformerConfig(width=1024, depth=24),  # 344 M, 636 MFLOP; one datacentre GPU
-    "large": TransformerConfig(width=1792, depth=32),  # 1.36 G, 2.5 GFLOP; several
+    "nano": TransformerConfig(),  # bundled; 10.1 M, 17.2 MFLOP; a CPU
+    "small": TransformerConfig(width=512, depth=12),  # 51.8 M, 91 MFLOP; one consumer GPU
+    "base": TransformerConfig(width=1024, depth=24),  # 353 M, 657 MFLOP; one datacentre GPU
+    "large": TransformerConfig(width=1792, depth=32),  # 1.38 G, 2.6 GFLOP; several
 }
 # The network that dreams motion from words: one token a latent step, 140 numbers each (model/motion.py).
 MOTION_PRESETS: dict[str, TransformerConfig] = {

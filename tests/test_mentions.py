@@ -9,7 +9,7 @@ import pytest
 from tenku.rng import stream
 from tenku.world.captions import REGISTERS, caption
 from tenku.world.grammar import draw
-from tenku.world.mentions import Mention, things
+from tenku.world.mentions import Mention, setting, things
 from tenku.world.simulate import Format, render
 
 
@@ -24,6 +24,27 @@ from tenku.world.simulate import Format, render
 ])
 def test_things_are_read_with_what_stands_before_them(text: str, said: list[tuple]) -> None:
     assert things(text) == tuple(Mention(*row) for row in said)
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("a red ball bouncing on a beach at sunset", ("beach", "sunset")),
+    ("Foggy road, a lorry", ("city street", "fog")),
+    ("a fish at the bottom of the sea after dark", ("coral reef", "night")),
+    ("a snowman in a park on a sunny day", ("meadow", "day")),
+    ("a green cube", (None, None)), ("", (None, None)),
+])
+def test_place_and_light_are_read(text: str, said: tuple) -> None:
+    assert setting(text) == said
+
+
+def test_captions_say_the_setting_of_the_facts() -> None:
+    for seed, register in product(range(12), REGISTERS):
+        scene = draw(seed)
+        facts = render(scene, Format(32, 32, 1, 16.0)).facts
+        place, light = setting(caption(facts, register, stream(seed, "caption", register)))
+        assert place in (scene.place, None)
+        assert light in (scene.light, None)
+        assert register == "few" or (place, light) == (scene.place, scene.light)
 
 
 def test_captions_name_things_in_the_order_of_the_facts() -> None:

@@ -116,7 +116,7 @@ def test_a_larger_canvas_holds_the_clip_in_its_middle(folder, engine):
 
 
 def test_a_circle_has_no_seam(engine):
-    """From the last frame to the first it is no farther than over the other borders of latent steps; of a clip it is."""
+    """From the last frame to the first it is no farther than over other borders of latent steps; in a clip it is."""
     seam: dict[str, list[float]] = {"loop": [], "generate": []}
     for mode, ratios in seam.items():
         for seed in (1, 2):

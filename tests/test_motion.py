@@ -31,6 +31,7 @@ from tenku.world.motion import (
     LOOKS,
     MIDDLE,
     MIRROR,
+    SETTING,
     SPREAD,
     STATE,
     THING,
@@ -42,6 +43,7 @@ from tenku.world.simulate import Format, render
 
 SHAPE = Format(64, 48, 17, 16.0)
 NOTHING = torch.zeros(1, THINGS, LOOKS)  # said of what things are
+NOWHERE = torch.zeros(1, SETTING)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +124,7 @@ def test_the_tokens_nearest_to_a_thing_are_told_so_and_a_mirror_turns_it_round(f
     grid = codec.grid(SHAPE.frames, SHAPE.height, SHAPE.width, SHAPE.fps)
     motion = motion_of(facts, codec)
     assert motion.shape == (2, grid.steps, CHANNELS)
-    told = features(motion, NOTHING.expand(2, -1, -1), grid)
+    told = features(motion, NOTHING.expand(2, -1, -1), NOWHERE.expand(2, -1), grid)
     assert told.shape == (2, grid.tokens, FEATURES)
     assert (told[..., 0] == 1).all()
     # the first number that fades out with the distance from the first thing, for the first part of each step
@@ -169,7 +171,8 @@ def test_a_position_stands_still_with_the_spot_of_the_world_behind_it() -> None:
         # of each frame alone, as if every latent step held one
         alone = torch.from_numpy(states(seen))[None, :, None].expand(-1, -1, PARTS, -1).flatten(2)
         frames = Grid(SHAPE.frames, grid.rows, grid.columns)
-        drift = features(alone, NOTHING, frames)[0, :, -2:].unflatten(0, (SHAPE.frames, grid.rows, grid.columns))
+        drift = features(alone, NOTHING, NOWHERE, frames)[0, :, -2:]
+        drift = drift.unflatten(0, (SHAPE.frames, grid.rows, grid.columns))
         unit = 8 / (grid.rows * grid.columns) ** 0.5
         first, last = (np.array(seen["cameras"][i]) for i in (0, -1))
         row, column = grid.rows - 1, 1  # what the ground is at there, in the last frame
@@ -188,8 +191,8 @@ def test_a_position_stands_still_with_the_spot_of_the_world_behind_it() -> None:
 def test_what_things_are_is_told_near_them(facts: dict) -> None:
     motion = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))
     grid, looks = Grid(motion.shape[1], 3, 4), looks_of(facts)
-    told = features(motion, looks.expand(2, -1, -1), grid)
-    what = told[..., -2 - THINGS * LOOKS : -2].unflatten(-1, (THINGS, LOOKS))
+    told = features(motion, looks.expand(2, -1, -1), NOWHERE.expand(2, -1), grid)
+    what = told[..., -2 - SETTING - THINGS * LOOKS : -2 - SETTING].unflatten(-1, (THINGS, LOOKS))
     near = nearness(told)[0]
     assert torch.allclose(what[0, int(near.argmax()), 0], near.max() * looks[0])
     assert what[0, int(near.argmin()), 0, :-1].max() < 0.5 * near.max()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from tenku.model.transformer import Transformer
 from tenku.request import Request
 from tenku.sampling.generate import generate
 from tenku.training.codec import CodecTraining, Crops, codec_loss, train_codec
-from tenku.training.matching import Hands, group_loss, vocabulary
+from tenku.training.matching import Hands, group_loss, sketch_loss, vocabulary
 from tenku.training.motion import MotionTraining, train_motion
 from tenku.training.run import Ema, Optimizer, learning_rate
 from tenku.training.video import VideoTraining, train_video
@@ -266,6 +267,22 @@ def test_groups_are_full_and_mixed(world: Path, codec: Path) -> None:
         assert all(group.captions)
     assert len(shapes) == 2  # two sizes
     assert len(lengths) >= 4  # images, halves and whole clips
+
+
+def test_a_sketch_is_learnt_by_regression_and_then_left_alone(world: Path, codec: Path, tmp_path: Path) -> None:
+    settings = replace(video(world, codec, tmp_path / "sketch", 60), sketch=True, rate=3e-3)
+    path = train_video(settings)
+    fresh, sketched = Transformer(TRANSFORMER_PRESETS["tiny"]), Transformer.load(path)
+    groups = [Latents(world, Codec.load(codec)).draw(rng.stream(i, "group"), 256) for i in range(6)]
+    before, after = (np.mean([float(sketch_loss(m, g).detach()) for g in groups]) for m in (fresh, sketched))
+    assert after < 0.9 * before
+    then = replace(settings, out=tmp_path / "video", steps=2, sketch=False, start=path)
+    painted = Transformer.load(train_video(then))
+    kept, moved = [], []
+    for (name, a), b in zip(sketched.named_parameters(), painted.parameters(), strict=True):
+        (kept if name.startswith("sketch.") else moved).append(torch.equal(a, b))
+    assert all(kept)
+    assert not any(moved[-2:])
 
 
 def test_close_groups_hold_the_tokens_around_a_thing(world: Path, codec: Path) -> None:

@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--start", type=Path, help=f"{'transformer' if kind == 'video' else kind}.safetensors "
                              "to start from")
             sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
+            if kind == "video":
+                sub.add_argument("--sketch", action="store_true", help="the sketch alone, which comes first")
         else:
             sub.add_argument("--extra", type=Path, nargs="+", metavar="DIR", help="more folders of shards")
             sub.add_argument("--codec", type=Path, help="codec.safetensors that clips are also seen through")

@@ -30,14 +30,14 @@ from tenku.model.motion import PARTS, features, spots, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
 from tenku.world.captions import REGISTERS, caption
-from tenku.world.motion import MIRROR, looks, states
+from tenku.world.motion import MIRROR, looks, setting, states
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
 
 CLOSE = 0.6  # share of groups that hold only what is around a thing, step by step: few tokens of a picture show one
 ACROSS = (3, 5)  # least and one more than most rows and columns of what is around a thing
 IMAGES = 3.0  # how much oftener an image's token is drawn than a video's
-UNTOLD = 0.1  # share of clips whose motion, and of things whose looks, are not told: prompts do not always say them
+UNTOLD = 0.1  # share of clips whose motion or setting, and of things whose looks, are not told: prompts may not say
 WORDS = 64  # tokens: twice what a caption has, for a canvas is what is learnt from
 CAPTIONS = 4  # ways of saying each clip in each register
 # How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
@@ -80,10 +80,15 @@ def looks_of(facts: dict[str, Any]) -> Tensor:
     return torch.from_numpy(looks((thing["subject"], thing["colour"], thing["height"]) for thing in facts["things"]))
 
 
+def setting_of(facts: dict[str, Any]) -> Tensor:
+    """Place and light of a clip: SETTING."""
+    return torch.from_numpy(setting(facts["scene"]["place"], facts["scene"]["light"]))
+
+
 @torch.no_grad()
 def encode_shards(folder: Path, codec: Codec) -> Path:
     """Encodes every finished shard that has no latents yet, as filmed and mirrored; returns the latents' folder."""
-    out = folder / f"latents-{encoder_hash(codec)}-looks"
+    out = folder / f"latents-{encoder_hash(codec)}-setting"
     for shard in shard_paths(folder):
         path = out / f"{shard.stem}.safetensors"
         if path.exists():
@@ -95,6 +100,7 @@ def encode_shards(folder: Path, codec: Codec) -> Path:
             tensors[item.key] = codec.encode(torch.cat([video, video.flip(3)])).to(torch.bfloat16)
             tensors[f"{item.key}.motion"] = motion_of(item.facts, codec)
             tensors[f"{item.key}.looks"] = looks_of(item.facts)
+            tensors[f"{item.key}.setting"] = setting_of(item.facts)
             grid = codec.grid(video.shape[1], video.shape[2], video.shape[3], item.clip.fps)
             facts[item.key] = {"captions": said(item.key, item.facts), "seconds_per_step": grid.seconds_per_step}
         write_tensors(path, tensors, {"facts": json.dumps(facts)})
@@ -212,6 +218,7 @@ class Latents(Pool):
         self.read: set[str] = set()
         self.motions: dict[Bucket, list[Tensor]] = {}  # each 2 T CHANNELS: as filmed, mirrored
         self.looks: dict[Bucket, list[Tensor]] = {}  # each THINGS LOOKS
+        self.settings: dict[Bucket, list[Tensor]] = {}  # each SETTING
         self.refresh()
         if not self.clips:
             raise UserError(f"{folder} holds no finished shard", "render some: tenku world make --out DIR")
@@ -230,6 +237,7 @@ class Latents(Pool):
                 self.add(bucket, latents, facts["captions"])
                 self.motions.setdefault(bucket, []).append(tensors[f"{key}.motion"])
                 self.looks.setdefault(bucket, []).append(tensors[f"{key}.looks"])
+                self.settings.setdefault(bucket, []).append(tensors[f"{key}.setting"])
             self.read.add(path.name)
         return self.count
 
@@ -237,7 +245,10 @@ class Latents(Pool):
         """What the tokens of picked clips are told of the motion: B N F."""
         looks = torch.stack([self.looks[bucket][p] for p, _ in picks])
         looks = looks * torch.from_numpy(draw.random((*looks.shape[:2], 1)) >= UNTOLD)
-        return features(torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks]), looks, grid)
+        settings = torch.stack([self.settings[bucket][p] for p, _ in picks])
+        settings = settings * torch.from_numpy(draw.random((len(picks), 1)) >= UNTOLD)
+        motion = torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks])
+        return features(motion, looks, settings, grid)
 
     def spots(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
         """Where one thing of each picked clip is on the grid: B T 2, row and column."""

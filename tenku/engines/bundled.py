@@ -20,7 +20,7 @@ from tenku.model.text import Words, padded
 from tenku.model.transformer import Transformer
 from tenku.sampling.solvers import Velocity
 from tenku.world import mentions
-from tenku.world.motion import looks
+from tenku.world.motion import looks, setting
 
 BUNDLED = Path(__file__).parent.parent / "weights"  # weights/<name>/codec.safetensors, transformer.safetensors
 
@@ -57,6 +57,10 @@ class Engine:
         said = ((thing.subject, thing.colour, thing.height) for thing in mentions.things(prompt))
         return torch.from_numpy(looks(said))[None]
 
+    def setting(self, prompt: str) -> Tensor:
+        """Place and light of a prompt, as far as it says: 1 SETTING."""
+        return torch.from_numpy(setting(*mentions.setting(prompt)))[None]
+
     def notes(self, prompt: str) -> tuple[str, ...]:
         """What of a prompt is read otherwise than written, or not at all."""
         return self.words.encode(prompt, self.transformer.config.max_words)[1]
@@ -78,7 +82,10 @@ class Dreamer:
         rows, _ = self.engine.words.encode(prompt, self.model.config.max_words)
         words = torch.tensor([padded(rows)], device=self.engine.device)
         split = known.shape[1]
-        before, canvas = (None, None) if told is None else (told[:, :split], told[:, split:])
+        if told is None and self.model.config.motion:  # no network of motion is there: nothing is said
+            told = torch.zeros(1, len(positions), self.model.config.motion, device=self.engine.device)
+        seen = None if told is None else self.model.see(told)
+        before, canvas = (None, None) if seen is None else (seen[:split], seen[split:])
         context = self.model.context(words, known, positions[:split], self.scale, before)
 
         def velocity(x: Tensor, sigma: float) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tenku.model.patches import Grid
 from tenku.world.camera import FOV
-from tenku.world.motion import CAMERA, LOOKS, MIDDLE, NEAREST, SPREAD, STATE, THING, THINGS
+from tenku.world.motion import CAMERA, LOOKS, MIDDLE, NEAREST, SETTING, SPREAD, STATE, THING, THINGS
 
 PARTS = 4  # samples of the motion in a latent step
 CHANNELS = PARTS * STATE
@@ -28,7 +28,7 @@ REACH = 1.2  # metres: how far around a thing tokens are told its pose
 TURNS = (1.0, 3.0, 9.0)  # per radian: frequencies in which directions are told
 _NEAR = 3 + 4 * len(WAVES) + 7  # of them fade out with the distance from a thing
 _CAMERA, _THING = 3 + 4 * len(TURNS), 3 + _NEAR  # numbers about the camera, about a thing, in each part
-FEATURES = 1 + PARTS * (_CAMERA + THINGS * _THING) + THINGS * LOOKS + 2
+FEATURES = 1 + PARTS * (_CAMERA + THINGS * _THING) + THINGS * LOOKS + SETTING + 2
 FARTHEST = 40.0  # metres: what a token looks at is thought to be this far where the ground is not nearer
 BEYOND = 3.0  # how far outside of the picture a position may lie, in tangents of the viewing angle
 
@@ -58,10 +58,10 @@ def timeline(grid: Grid) -> Grid:
     return Grid(grid.steps, 1, 1, grid.seconds_per_step)
 
 
-def features(motion: Tensor, looks: Tensor, grid: Grid) -> Tensor:
-    """What each token of a grid is told of the motion, B T CHANNELS, and the looks, B THINGS LOOKS: B N FEATURES.
+def features(motion: Tensor, looks: Tensor, setting: Tensor, grid: Grid) -> Tensor:
+    """What each token of a grid is told, B N FEATURES: motion B T CHANNELS, looks B THINGS LOOKS, setting B SETTING.
 
-    Looks of zeros are not said, and left to the network's reading of the words.
+    Looks and settings of zeros are not said, and left to the network's reading of the words.
     """
     rows = motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)
     x, y = _tangents(grid)  # H W
@@ -74,7 +74,8 @@ def features(motion: Tensor, looks: Tensor, grid: Grid) -> Tensor:
     told = torch.cat(parts, -1)  # B T H W P f
     what = (_nearness(told)[..., None] * looks[:, None, None, None]).flatten(4)
     one = torch.ones_like(what[..., :1])
-    return torch.cat([one, told.flatten(4), what, _drift(rows[..., :CAMERA], x, y, grid)], -1).flatten(1, 3)
+    where = setting[:, None, None, None].expand(*what.shape[:4], -1)
+    return torch.cat([one, told.flatten(4), what, where, _drift(rows[..., :CAMERA], x, y, grid)], -1).flatten(1, 3)
 
 
 def spots(motion: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

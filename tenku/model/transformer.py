@@ -11,13 +11,15 @@ M = L + K context tokens, D width, H heads, C latent channels, F what a token is
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tenku.config import TransformerConfig
+from tenku.config import SKETCH_DEPTH, TransformerConfig
 from tenku.model.checkpoint import load_module, save_module
 
 HEAD = 64  # dimensions of a head: 16 for time, 24 for rows, 24 for columns
@@ -61,6 +63,18 @@ def sinusoids(x: Tensor, size: int, longest: float) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], -1)
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What a transformer makes of what tokens are told: the same at every noise level, so it is worked out once."""
+
+    added: Tensor  # B N D, to the tokens
+    sketch: Tensor  # B N C
+    shift: Tensor  # B N 2, of positions on screen
+
+    def __getitem__(self, tokens: slice) -> Seen:  # some of the tokens
+        return Seen(self.added[:, tokens], self.sketch[:, tokens], self.shift[:, tokens])
+
+
 class Block(nn.Module):
     """Pre-norm attention and SwiGLU, modulated by the noise level (adaLN-single, arXiv:2310.00426)."""
 
@@ -94,6 +108,30 @@ class Block(nn.Module):
         return x + _gate(self.down(F.silu(gate) * up), mod[5]), (k, v)
 
 
+class Sketch(nn.Module):
+    """What a token looks like as far as it follows from what it is told: the mean of its latents, B N F -> B N C.
+
+    Learnt by regression (training/sketch.py), which shows a network in minutes what a rendering looks like; the
+    transformer starts from it and adds what has to be dreamt.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        d = config.width
+        self.enter = nn.Linear(config.motion, d)
+        self.blocks = nn.ModuleList(nn.ModuleList([nn.Linear(d, 2 * d), nn.Linear(d, d)]) for _ in range(SKETCH_DEPTH))
+        self.leave = nn.Linear(d, config.channels)
+
+    def forward(self, told: Tensor) -> Tensor:
+        """B N F -> B N C."""
+        h = self.enter(told)
+        for block in self.blocks:
+            gate_up, down = cast(nn.ModuleList, block)
+            gate, up = gate_up(F.rms_norm(h, h.shape[-1:])).chunk(2, -1)
+            h = h + down(F.silu(gate) * up)
+        return self.leave(F.rms_norm(h, h.shape[-1:])).float()
+
+
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """RMS norm, then shift and scale (B S 1 D) each of S equal runs of the tokens."""
     h = F.rms_norm(x, x.shape[-1:]).unflatten(1, (shift.shape[1], -1))
@@ -120,6 +158,11 @@ class Transformer(nn.Module):
             last = nn.Linear(2 * d, d, bias=False)
             nn.init.zeros_(last.weight)
             self.told = nn.Sequential(nn.Linear(config.motion, 2 * d, bias=False), nn.SiLU(), last)
+            self.sketch = Sketch(config)
+            self.sketched = nn.Linear(config.channels, d, bias=False)
+            self.lines = nn.Linear(d, config.channels, bias=False)  # how much of the sketch stands in the velocity
+            nn.init.zeros_(self.sketched.weight)
+            nn.init.zeros_(self.lines.weight)
         self.place = nn.Linear(48, d, bias=False)  # absolute position, 16 sinusoids an axis
         self.level = nn.Sequential(nn.Linear(64, d), nn.SiLU(), nn.Linear(d, d))  # noise level
         self.scale = nn.Linear(32, d)  # seconds per latent step, tokens per step
@@ -138,15 +181,20 @@ class Transformer(nn.Module):
             self.modulate.bias.view(6, d)[[2, 5]] = 1.0
             self.kind[0, [2, 5]] = 1.0
 
-    def _embed(self, tokens: Tensor, positions: Tensor, motion: Tensor | None) -> Tensor:
+    def see(self, told: Tensor) -> Seen:
+        """What to make of what tokens are told, B N F: given to `context` and `velocity`."""
+        sketch = self.sketch(told)
+        return Seen(self.told(told).float() + self.sketched(sketch).float(), sketch, told[..., -2:])
+
+    def _embed(self, tokens: Tensor, positions: Tensor, seen: Seen | None) -> Tensor:
         where = torch.cat([sinusoids(positions[..., a] / (1, 4, 4)[a], 16, 32.0) for a in range(3)], -1)
         x = self.enter(tokens).float() + self.place(where).float()
-        return x if motion is None else x + self.told(motion).float()
+        return x if seen is None else x + seen.added
 
-    def _turn(self, positions: Tensor, motion: Tensor | None) -> Rotary:
-        """Angles of tokens at positions, which the last two numbers that they are told, B N F, shift on screen."""
-        if motion is not None:
-            positions = positions + F.pad(motion[..., -2:], (1, 0))
+    def _turn(self, positions: Tensor, seen: Seen | None) -> Rotary:
+        """Angles of tokens at positions, which what they are told shifts on screen."""
+        if seen is not None:
+            positions = positions + F.pad(seen.shift, (1, 0))
         return rotary(positions if positions.ndim == 3 else positions[None])
 
     def _condition(self, sigma: Tensor, scale: Tensor) -> Tensor:
@@ -156,12 +204,12 @@ class Transformer(nn.Module):
 
     def context(
         self, words: Tensor, known: Tensor | None, known_positions: Tensor | None, scale: Tensor,
-        motion: Tensor | None = None,
+        seen: Seen | None = None,
     ) -> list[KeyValue]:
         """Keys and values of every block for words B L and known latents B K C at positions K 3 or B K 3.
 
-        scale: 2 numbers, log2 of seconds per latent step and log2 of tokens per latent step. motion: what the known
-        tokens are told of it, B K F; none: nothing, which is the same as zeros.
+        scale: 2 numbers, log2 of seconds per latent step and log2 of tokens per latent step. seen: what the known
+        tokens are told, B K.
         """
         length = words.shape[1]
         word_turn = rotary(torch.zeros(1, length, 3, device=words.device))  # at the centre of the first step
@@ -173,9 +221,9 @@ class Transformer(nn.Module):
         shared = (base + self.kind[1]).expand(1, length, -1, -1)
         turn = word_turn
         if known is not None and known_positions is not None and known.shape[1]:
-            x = torch.cat([x, self._embed(known, known_positions, motion)], 1)
+            x = torch.cat([x, self._embed(known, known_positions, seen)], 1)
             shared = torch.cat([shared, (base + self.kind[2]).expand(1, known.shape[1], -1, -1)], 1)
-            cos, sin = self._turn(known_positions, motion)
+            cos, sin = self._turn(known_positions, seen)
             turn = (torch.cat([word_turn[0].expand(len(cos), -1, -1), cos], 1),
                     torch.cat([word_turn[1].expand(len(sin), -1, -1), sin], 1))
         cache = []
@@ -186,20 +234,25 @@ class Transformer(nn.Module):
 
     def velocity(
         self, x: Tensor, sigma: Tensor, positions: Tensor, context: list[KeyValue], scale: Tensor,
-        motion: Tensor | None = None,
+        seen: Seen | None = None,
     ) -> Tensor:
-        """Velocity B N C of canvas tokens B N C at positions N 3 or B N 3, told B N F of the motion (none: nothing).
+        """Velocity B N C of canvas tokens B N C at positions N 3 or B N 3.
 
-        sigma B S: noise levels of S equal runs of the tokens; S = 1, one per latent step, or one per token.
+        seen: what they are told, B N. sigma B S: noise levels of S equal runs of the tokens; S = 1, one per latent
+        step, or one per token.
         """
         condition = self._condition(sigma, scale)
         shared = self.modulate(condition).float().unflatten(-1, (6, -1))  # B S 6 D
-        turn = self._turn(positions, motion)
-        h = self._embed(x, positions, motion)
+        turn = self._turn(positions, seen)
+        h = self._embed(x, positions, seen)
         for block, keyvalue in zip(self.blocks, context, strict=True):
             h, _ = block(h, shared, turn, keyvalue)
         shift, scaling = self.leave_mod(condition)[:, :, None].chunk(2, -1)  # B S 1 D
-        return self.leave(_modulate(h, shift, scaling)).float()
+        v = self.leave(_modulate(h, shift, scaling)).float()
+        if seen is None:
+            return v
+        lines = self.lines(condition)[:, :, None] * seen.sketch.unflatten(1, (condition.shape[1], -1))
+        return v + lines.flatten(1, 2)
 
     def save(self, path: Path, facts: dict[str, str] | None = None, *, half: bool = False) -> None:
         """Writes safetensors with the config in the header. `half` stores bfloat16."""

@@ -32,7 +32,7 @@ class Window:
     grid: Grid
     latents: Tensor  # 1 T C: of the known tokens; of canvas tokens what dreaming starts from, where it does
     known: Tensor  # bool T
-    told: Tensor | None  # 1 T F
+    told: Callable[[str], Tensor] | None  # what the tokens are told under a prompt, 1 T F
     seconds: Tensor  # T
 
 
@@ -53,9 +53,14 @@ def shares(starts: Sequence[float], seconds: Tensor) -> Tensor:
     return begun - torch.cat([begun[1:], torch.zeros_like(begun[:1])])
 
 
-def what_is_told(engine: Engine, plan: Plan, rows: Tensor, grid: Grid) -> Tensor | None:
-    """What each token of a window is told of its motion, 1 T C -> 1 N F; None for a model that is told nothing."""
-    return None if engine.motion is None else features(rows, engine.looks(plan.prompt), grid)
+def what_is_told(engine: Engine, rows: Tensor, grid: Grid) -> Callable[[str], Tensor] | None:
+    """What each token of a window is told of its motion, 1 T C, and of a prompt's things and setting: 1 N F.
+
+    None for a model that is told nothing.
+    """
+    if engine.motion is None:
+        return None
+    return lambda prompt: features(rows, engine.looks(prompt), engine.setting(prompt), grid)
 
 
 def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Velocity:
@@ -65,14 +70,19 @@ def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Ve
     order = torch.cat([window.known.nonzero()[:, 0], canvas])
     known = window.latents[:, window.known].to(device)
     positions = window.grid.positions()[order].to(device)
-    told = None if window.told is None else window.told[:, order].to(device)
     asked = captions(plan, stream)
     parts = shares([start for start, _ in asked], window.seconds[canvas])
     heard = [i for i in range(len(asked)) if parts[i].max() > 0]
-    towards = scheduled([dreamer.velocity(asked[i][1], known, positions, told) for i in heard],
-                        parts[heard].to(device))
-    away = dreamer.velocity(plan.negative_prompt, known, positions, told)
-    return guided(towards, away, GUIDANCE[stream] or plan.guidance)
+
+    def under(words: str | None) -> Velocity:
+        """Towards the captions (None), or under other words, each told what its caption says."""
+        each = []
+        for i in heard:
+            told = None if window.told is None else window.told(asked[i][1])[:, order].to(device)
+            each.append(dreamer.velocity(asked[i][1] if words is None else words, known, positions, told))
+        return scheduled(each, parts[heard].to(device))
+
+    return guided(under(None), under(plan.negative_prompt), GUIDANCE[stream] or plan.guidance)
 
 
 def solve(

@@ -45,6 +45,7 @@ class Fit:
     rate: float  # peak learning rate
     seed: int
     compile: bool = False
+    sketch: bool = False  # the sketch alone, by regression; otherwise all but the sketch
 
 
 class Hands:
@@ -117,13 +118,31 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
     x = flow.interpolate(data, noise, each)
     told = None if group.motion is None else group.motion.repeat_interleave(again, 0)
     with autocast():
-        context = model.context(words, group.known, group.known_positions, group.scale, group.known_motion)
-        seen = [(k.repeat_interleave(again, 0), v.repeat_interleave(again, 0)) for k, v in context]
+        before = None if group.known_motion is None else model.see(group.known_motion)
+        context = model.context(words, group.known, group.known_positions, group.scale, before)
+        each_context = [(k.repeat_interleave(again, 0), v.repeat_interleave(again, 0)) for k, v in context]
         positions = group.positions if group.positions.ndim == 2 else group.positions.repeat_interleave(again, 0)
-        v = model.velocity(x, sigma, positions, seen, group.scale, told)
+        seen = None if told is None else model.see(told)
+        v = model.velocity(x, sigma, positions, each_context, group.scale, seen)
     error = (v - flow.velocity(data, noise)).square().mean(-1)
-    if told is None:
-        return error.mean()
+    return error.mean() if told is None else _focused(error, told)
+
+
+def sketch_loss(model: Transformer, group: Group) -> Tensor:
+    """Mean squared error of the sketch, with the weights of `group_loss`; no word and no noise has a part in it."""
+    if group.motion is None:
+        raise UserError("these clips tell no motion", "a sketch is learnt from worlds")
+    return _focused((model.sketch(group.motion) - group.data).square().mean(-1), group.motion)
+
+
+def sketch_flops(model: Transformer, group: Group) -> float:
+    """Forward and backward FLOPs of a group's sketch."""
+    tokens = group.data.shape[0] * group.data.shape[1]
+    return 6.0 * tokens * sum(p.numel() for p in model.sketch.parameters())
+
+
+def _focused(error: Tensor, told: Tensor) -> Tensor:
+    """The mean of B N errors, in which tokens that are told of a thing nearby count more."""
     weight = 1 + FOCUS * nearness(told) ** 4
     return (error * weight).sum() / weight.sum()
 
@@ -152,6 +171,8 @@ def fit(
     Calls `before_step(step)` before each step, `on_saved(step)` after each checkpoint, `on_step(step)` after each.
     """
     run = Run(args.path.parent, args.steps)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith("sketch.") == args.sketch)
     optimizer, ema = Optimizer(model, args.rate, muon=("blocks.",)), Ema(model)
     step = run.resume(model, optimizer, ema, args.identity)
     words = vocabulary()
@@ -167,9 +188,10 @@ def fit(
         draw = rng.stream(args.seed, args.path.stem, step, part)
         group = pool.draw(draw, args.tokens // args.groups)
         rows = _rows(group.captions, words, model.config.max_words, draw)
-        loss = group_loss(twin, group, rows, draw) / args.groups
+        loss = (sketch_loss(twin, group) if args.sketch else group_loss(twin, group, rows, draw)) / args.groups
         loss.backward()
-        return float(loss.detach()), group_flops(model, group, rows.shape[1])
+        flops = sketch_flops(model, group) if args.sketch else group_flops(model, group, rows.shape[1])
+        return float(loss.detach()), flops
 
     while step < args.steps:
         before_step(step)

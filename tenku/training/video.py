@@ -1,4 +1,7 @@
-"""Trains the video transformer by flow matching on packed groups of latents, each token told of the motion."""
+"""Trains the video transformer on packed groups of latents, each token told of the motion.
+
+First its sketch, by regression: what follows from what a token is told. Then all else, by flow matching, upon it.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,13 @@ class VideoTraining:
     seed: int = 0
     start: Path | None = None  # a transformer.safetensors to start from
     compile: bool = False  # torch.compile: faster, wants a C++ compiler
+    sketch: bool = False  # train the sketch and nothing else
     refresh: int = 200  # steps between looks for new shards
 
     def identity(self, codec: Codec) -> str:
         """What must be equal for a folder's run to be continued."""
         return json.dumps({"preset": self.preset, "tokens": self.tokens, "groups": self.groups, "rate": self.rate,
-                           "seed": self.seed, "encoder": encoder_hash(codec)})
+                           "seed": self.seed, "sketch": self.sketch, "encoder": encoder_hash(codec)})
 
 
 def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = None) -> Path:
@@ -54,5 +58,5 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
             latents.refresh()
 
     job = Fit(args.out / "transformer.safetensors", args.identity(codec), args.steps, args.tokens, args.groups,
-              args.rate, args.seed, args.compile)
+              args.rate, args.seed, args.compile, args.sketch)
     return fit(job, model, latents, refresh, lambda step: write_samples(args.out, f"{step:06d}"), on_step)

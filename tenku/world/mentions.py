@@ -1,13 +1,13 @@
-"""Which things a text speaks of: subjects of the grammar with the colour and size that stand before them."""
+"""What a text speaks of: subjects of the grammar with the colour and size that stand before them, place and light."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tenku.world import lexicon as lex
-from tenku.world.grammar import HEIGHTS, SIZES
+from tenku.world.grammar import HEIGHTS, LIGHTS, PLACES, SIZES
 from tenku.world.motion import THINGS
 
 _ARTICLES = frozenset(("a", "an", "the", "one", "another", "this", "that", "by", "of", "and", "with", ","))
@@ -34,6 +34,35 @@ def _phrases(table: lex.Table) -> dict[tuple[str, ...], str]:
 
 _SUBJECTS, _COLOURS, _SIZES = (_phrases(table) for table in (lex.SUBJECT, lex.COLOUR, lex.SIZE))
 _LONGEST = 3  # words of a phrase
+# Words that tell a place or a light by themselves, where no whole phrase of the lexicon does.
+_PLACE_WORDS = ("meadow meadows grass grassy field lawn park grassland", "desert dune dunes cacti", "snow snowy winter",
+                "beach shore seaside coast", "sea ocean waves", "city street town road downtown urban", "moon lunar",
+                "reef coral corals underwater")
+_LIGHT_WORDS = ("day daylight daytime noon sunny", "sunset dusk evening twilight", "night dark midnight nighttime",
+                "fog foggy mist misty haze hazy")
+
+
+def _signs(names: Sequence[str], tables: Sequence[lex.Table], words: Sequence[str]) -> dict[str, str]:
+    """What a text may say of a place or a light -> its name; the longest first, as whole words."""
+    found = {f" {word} ": name for name, some in zip(names, words, strict=True) for word in some.split()}
+    for table in tables:
+        for name, (first, more) in zip(names, table.items(), strict=True):
+            found |= {f" {phrase} ": name for phrase in (first, *more)}
+    return dict(sorted(found.items(), key=lambda sign: -len(sign[0])))
+
+
+_PLACE_SIGNS = _signs(PLACES, (lex.PLACE, lex.PLACE_ABOVE), _PLACE_WORDS)
+_LIGHT_SIGNS = _signs(LIGHTS, (lex.LIGHT,), _LIGHT_WORDS)
+
+
+def setting(text: str) -> tuple[str | None, str | None]:
+    """The place and the light of a text, of PLACES and LIGHTS, each None where it says none."""
+    words = " ".join(["", *re.findall(r"[^\W\d_]+", text.lower()), ""])
+    return _first(words, _PLACE_SIGNS), _first(words, _LIGHT_SIGNS)
+
+
+def _first(words: str, signs: Mapping[str, str]) -> str | None:
+    return next((name for sign, name in signs.items() if sign in words), None)
 
 
 def things(text: str) -> tuple[Mention, ...]:

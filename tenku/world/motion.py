@@ -11,7 +11,8 @@ thing k   1 if it is there, tangents to its middle (right, up), log of its dista
           and the first two columns of its rotation as the camera sees it (x right, y up, z backward; front is +x)
 
 A thing's row of LOOKS numbers: which subject it is and which colour it has (1 for the one that it is, else 0; in the
-grammar's order), and the log of its height (metres, in units of HEIGHT_SPREAD). All 0: not there, or not said.
+grammar's order), and the log of its height (metres, in units of HEIGHT_SPREAD). All 0: not there, or not said. A
+clip's row of SETTING numbers says likewise which place and which light it has.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from tenku.world.grammar import COLOURS, SUBJECTS
+from tenku.world.grammar import COLOURS, LIGHTS, PLACES, SUBJECTS
 
 THINGS = 3
 CAMERA, THING = 5, 10
 STATE = CAMERA + THINGS * THING
 LOOKS = len(SUBJECTS) + len(COLOURS) + 1
+SETTING = len(PLACES) + len(LIGHTS)
 HEIGHT_SPREAD = 0.3  # of the log of a thing's height
 NEAREST = 0.3  # metres: what is nearer, or behind the camera, counts as this far
 
@@ -79,6 +81,16 @@ def looks(things: Iterable[tuple[str | None, str | None, float | None]]) -> np.n
             row[len(SUBJECTS) + list(COLOURS).index(colour)] = 1
         if height is not None:
             row[-1] = np.log(height) / HEIGHT_SPREAD
+    return found
+
+
+def setting(place: str | None, light: str | None) -> np.ndarray:
+    """Place and light, each where known, as numbers: float32 [SETTING]."""
+    found = np.zeros(SETTING, np.float32)
+    if place is not None:
+        found[PLACES.index(place)] = 1
+    if light is not None:
+        found[len(PLACES) + LIGHTS.index(light)] = 1
     return found
 
 

@@ -13,7 +13,7 @@ import pytest
 from tenku import media
 from tenku.cli import main
 from tenku.errors import UserError
-from tenku.film.storyboard import read
+from tenku.film.storyboard import SETTINGS, SHOT, read
 from tenku.film.text import captioned, card
 from tenku.provenance.verify import Verdict, examine
 
@@ -165,3 +165,24 @@ def test_the_storyboard_of_the_repository_is_fifteen_seconds_of_one_subject(repo
     shots = read(repo / "runs" / "film.yaml").shots
     assert sum(shot.request.seconds for shot in shots) == 15
     assert all(shot.request.prompt.startswith("a large red ball ") for shot in shots)
+
+
+def test_the_schema_for_editors_knows_what_the_reader_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import jsonschema
+    import yaml
+
+    assert main(["film", "--schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert set(schema["properties"]) == set(SETTINGS)
+    assert set(schema["$defs"]["shot"]["properties"]) == set(SHOT)
+    check = jsonschema.Draft202012Validator(schema)
+    root = Path(__file__).parents[1]
+    example = (root / "docs/film.md").read_text().split("```yaml\n")[1].split("```")[0]
+    for text in (example, (root / "runs/film.yaml").read_text(), STORY.format(model="nano")):
+        check.validate(yaml.safe_load(text))
+    for wrong in ("shots: []", "shot: [{prompt: a}]", "shots: [{prompt: a, second: 1}]",
+                  "shots: [{prompt: a, transition: wipe}]", "size: big\nshots: [{prompt: a}]"):
+        assert not check.is_valid(yaml.safe_load(wrong))
+        (tmp_path / "wrong.yaml").write_text(wrong)
+        with pytest.raises(UserError):
+            read(tmp_path / "wrong.yaml")

@@ -8,20 +8,29 @@ import sys
 import time
 from pathlib import Path
 
+from tenku.errors import UserError
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The storyboard, and where the film goes."""
-    parser.add_argument("storyboard", type=Path, metavar="FILE", help="the shots, as YAML (docs/film.md)")
+    parser.add_argument("storyboard", type=Path, metavar="FILE", nargs="?", help="the shots, as YAML (docs/film.md)")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE",
                         help="where to: .mp4, .webm, .webp or .gif (default: the storyboard's name with .mp4)")
     parser.add_argument("--check", action="store_true", help="only read the storyboard and say what is wrong with it")
+    parser.add_argument("--schema", action="store_true",
+                        help="print the JSON Schema of storyboards, from which editors complete and check them")
     parser.add_argument("--json", action="store_true", help="say what was made as JSON on stdout")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads, makes what is not there yet, cuts, seals. An interrupted run keeps the shots that are done."""
-    from tenku.film.storyboard import read
+    from tenku.film.storyboard import SCHEMA, read
 
+    if arguments.schema:
+        print(SCHEMA.read_text(), end="")
+        return 0
+    if arguments.storyboard is None:
+        raise UserError("no storyboard is given", "tenku film story.yaml -o film.mp4; docs/film.md has an example")
     started = time.monotonic()
     board = read(arguments.storyboard)
     if arguments.check:

@@ -15,6 +15,7 @@ from tenku.errors import UserError
 from tenku.inputs import camera_file, number
 from tenku.request import Request
 
+SCHEMA = Path(__file__).with_name("storyboard.schema.json")  # the same fields for editors; a test compares them
 MAX_BYTES = 1 << 20
 MAX_SHOTS = 200
 TRANSITIONS = ("cut", "dissolve", "dream")

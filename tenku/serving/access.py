@@ -24,12 +24,12 @@ from tenku.serving.db import Database, keys
 from tenku.serving.errors import ApiError
 from tenku.serving.jobs import Limits
 
-SCOPES = ("read", "write", "admin")  # GET; everything else; metrics and everybody's feedback
+SCOPES = ("read", "write", "admin")  # GET; everything else; metrics, keys and everybody's feedback
 LOCAL = "local"  # the tenant of who needs no key
 COOKIE = "tenku_key"
 MAX_BODY = 64 << 20  # bytes
 SAFE = ("GET", "HEAD", "OPTIONS")
-ADMIN = ("/metrics", "/v1/feedback")  # need the scope admin
+ADMIN = ("/metrics", "/v1/feedback", "/v1/keys")  # need the scope admin
 OPEN = ("/v1/session",)  # where the studio brings its key
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from tenku import __version__
-from tenku.serving import batches, jobs, videos
+from tenku.serving import batches, directing, jobs, keyring, videos
 from tenku.serving.access import COOKIE, Guard, find_caller
 from tenku.serving.asked import ALIASES
 from tenku.serving.db import jobs as jobs_table
@@ -125,6 +125,10 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], dict[str, Any] | None], ...] =
     ("POST", "/v1/verify", verify_file, {"file": "(the file's bytes)"}),
     ("GET", "/v1/feedback", videos.export_feedback, None),
     ("POST", "/v1/videos", videos.create_video, _CREATE),
+    ("POST", "/v1/direct", directing.direct_prompt, {"prompt": "a red ball", "seed": 7}),
+    ("GET", "/v1/keys", keyring.list_keys, None),
+    ("POST", "/v1/keys", keyring.create_key, {"name": "Ann", "scopes": ["read", "write"]}),
+    ("DELETE", "/v1/keys/{id}", keyring.revoke, None),
     ("GET", "/v1/videos", videos.list_videos, None),
     ("POST", "/v1/videos/edits", videos.refuse_mode, {"prompt": "at night", "video": {"id": "video_..."}}),
     ("POST", "/v1/videos/extensions", videos.refuse_mode, {"prompt": "", "seconds": "4", "video": {"id": "video_..."}}),

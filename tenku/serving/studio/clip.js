@@ -1,5 +1,5 @@
 // One clip, large: what it is, what may become of it, where it comes from, and what you think of it.
-import { calm, h, say, tried } from "./dom.js";
+import { calm, fill, h, say, tried } from "./dom.js";
 import { content, remix, remove, status, stream, video as fetchVideo } from "./api.js";
 import { living, shape } from "./cards.js";
 import { blend, carries } from "./hand.js";
@@ -12,7 +12,9 @@ import { opinion } from "./opinion.js";
 
 export function player(video, { controls = true } = {}) {
   const frame = h("div", { class: "frame" });
+  const [width, height] = video.size.split("x");
   frame.style.aspectRatio = shape(video);
+  frame.style.maxWidth = `${(68 * width) / height}vh`; // as high as a screen shows with what stands below
   frame.append(still(video) ? h("img", { src: content(video.id), alt: video.prompt })
     : h("video", { src: content(video.id), poster: content(video.id, "thumbnail"), controls, loop: controls, muted: true, autoplay: controls && !calm(), playsInline: true, preload: "auto", "aria-label": video.prompt }));
   return frame;
@@ -22,7 +24,7 @@ export async function clip(place, { rest: [id], leaving }) {
   const video = await fetchVideo(id);
   if (video.status === "queued" || video.status === "in_progress") return making(place, video, leaving);
   if (video.status === "failed") {
-    place.append(h("h1", {}, "This one did not come to be"), h("p", { class: "quote" }, video.prompt), h("p", {}, video.error?.message ?? ""),
+    fill(place, h("h1", {}, "This one did not come to be"), h("p", { class: "quote" }, video.prompt), h("p", {}, video.error?.message ?? ""),
       h("div", { class: "row" }, h("a", { class: "button", href: again(video) }, "Try again"), removal(video)));
     return undefined;
   }
@@ -30,15 +32,15 @@ export async function clip(place, { rest: [id], leaving }) {
   const frame = player(video);
   carries(frame, video);
   const ending = still(video) ? "png" : "mp4";
-  place.append(h("div", { class: "stage" },
+  fill(place, h("div", { class: "stage" },
     h("figure", {}, frame, h("figcaption", {}, h("h1", { class: "quote" }, video.prompt)),
       h("div", { class: "row" },
         h("a", { class: "button", href: content(id), download: `${id}.${ending}` }, "Download"),
         !still(video) && h("a", { class: "button", href: content(id, "spritesheet"), download: `${id}.webp` }, "All frames"),
-        h("a", { class: "button", href: again(video) }, "Use these words"), removal(video))),
-    h("div", { class: "side" }, onwards(video, frame), remixing(video), opinion(video, reasons), details(video))));
+        h("a", { class: "button", href: again(video) }, "Use these words"), removal(video)), details(video)),
+    h("div", { class: "side" }, onwards(video, frame), remixing(video), opinion(video, reasons))));
   const tree = h("div", {});
-  place.append(tree);
+  fill(place, tree);
   await lineage(tree, video, leaving);
   return undefined;
 }
@@ -48,7 +50,7 @@ function making(place, video, leaving) {
   const early = h("div", { class: "row" });
   if (video.tenku.streamable) early.append(h("button", { type: "button", onclick: () => early.replaceChildren(
     h("video", { src: stream(video.id), controls: true, autoplay: true, muted: true, playsInline: true, class: "early", "aria-label": `${video.prompt}, as far as it is made` })) }, "See what is there already"));
-  place.append(h("header", {}, h("h1", {}, "Being made"), h("p", { class: "soft" }, "It grows sharp by itself. You can leave; it goes on.")), h("div", { class: "wall large one" }, living(video, { leaving, done: again_ })), early);
+  fill(place, h("header", {}, h("h1", {}, "Being made"), h("p", { class: "soft" }, "It grows sharp by itself. You can leave; it goes on.")), h("div", { class: "wall large one" }, living(video, { leaving, done: again_ })), early);
 }
 
 const again = (video) => `#/?${new URLSearchParams({ prompt: video.prompt, seed: video.tenku.seed, negative_prompt: video.tenku.negative_prompt })}`;

@@ -1,5 +1,5 @@
 // Two clips in step: side by side, or one over the other with a line between them.
-import { calm, choice, h, range } from "./dom.js";
+import { calm, choice, fill, h, range } from "./dom.js";
 import { status, video as fetchVideo } from "./api.js";
 import { living } from "./cards.js";
 import { player } from "./clip.js";
@@ -11,7 +11,7 @@ export async function compare(place, { rest: [one, two], leaving }) {
   const unfinished = videos.filter((video) => video.status === "queued" || video.status === "in_progress");
   if (unfinished.length) {
     let left = unfinished.length;
-    place.append(h("header", {}, h("h1", {}, "Two takes"), h("p", { class: "soft" }, "When both are there, you choose the better.")),
+    fill(place, h("header", {}, h("h1", {}, "Two takes"), h("p", { class: "soft" }, "When both are there, you choose the better.")),
       h("div", { class: "wall large" }, unfinished.map((video) => living(video, { leaving, done: () => { left -= 1; if (!left && place.isConnected) dispatchEvent(new HashChangeEvent("hashchange")); } }))));
     return;
   }
@@ -26,7 +26,7 @@ export async function compare(place, { rest: [one, two], leaving }) {
     line.hidden = value !== "wipe";
     frames[1].style.clipPath = value === "wipe" ? "inset(0 0 0 50%)" : "";
   });
-  place.append(h("header", {}, h("h1", {}, "Side by side")), h("div", { class: "row between" }, way, line), pair, ...(players.length ? [transport(players, leaving)] : []), preference(videos, reasons));
+  fill(place, h("header", {}, h("h1", {}, "Side by side")), h("div", { class: "row between" }, way, line), pair, ...(players.length ? [transport(players, leaving)] : []), preference(videos, reasons));
 }
 
 // One clock for all: the longest clip's. Each shows that moment, and stays at its end until all begin again.

@@ -17,13 +17,19 @@ export function cutPanel() {
   const seek = (to) => { at = to; if (film.readyState) film.currentTime = Math.min(to, (film.duration || whole) - 0.01); };
   const tell = () => { told.textContent = `Kept: ${draft.keep.map(([a, b]) => `${a.toFixed(2)} to ${b.toFixed(2)} s`).join(", ")}. The rest of ${whole.toFixed(2)} s is dreamt again.`; };
   const draw = (focus = "") => {
-    const blocks = draft.keep.map(([a, b]) => { const block = h("i", { class: "kept" }); block.style.left = `${(100 * a) / whole}%`; block.style.width = `${(100 * (b - a)) / whole}%`; return block; });
+    const gaps = Array.from({ length: draft.keep.length + 1 }, () => h("i", { class: "gap" }));
+    const shade = () => gaps.forEach((gap, i) => {
+      const [from, to] = [i ? draft.keep[i - 1][1] : 0, i < draft.keep.length ? draft.keep[i][0] : whole];
+      gap.style.left = `${(100 * from) / whole}%`;
+      gap.style.width = `${(100 * (to - from)) / whole}%`;
+    });
+    shade();
     const handles = draft.keep.flatMap((piece, i) => [0, 1].map((end) => {
       const edge = handle({
         label: `${end ? "End" : "Beginning"} of piece ${i + 1}`, line: lane, step: 1 / (one.fps ?? 16), kind: `edge ${end ? "right" : "left"}`,
         get: () => piece[end], min: () => (end ? piece[0] + LEAST : i ? draft.keep[i - 1][1] + LEAST : 0),
         max: () => (end ? (i + 1 < draft.keep.length ? draft.keep[i + 1][0] - LEAST : whole) : piece[1] - LEAST),
-        set: (to) => { piece[end] = to; seek(to); blocks[i].style.left = `${(100 * piece[0]) / whole}%`; blocks[i].style.width = `${(100 * (piece[1] - piece[0])) / whole}%`; tell(); },
+        set: (to) => { piece[end] = to; seek(to); shade(); tell(); },
         remove: () => without(i), done: save,
       });
       edge.dataset.edge = `${i} ${end}`;
@@ -32,7 +38,7 @@ export function cutPanel() {
     }));
     const needle = handle({ label: "Where one looks", line: lane, get: () => at, set: seek, max: () => whole, step: 1 / (one.fps ?? 16), kind: "needle" });
     needle.show(whole);
-    lane.replaceChildren(strip, ...blocks, ...handles, needle);
+    lane.replaceChildren(strip, ...gaps, ...handles, needle);
     if (focus) lane.querySelector(`[data-edge="${focus}"]`)?.focus();
     tell();
   };

@@ -11,8 +11,14 @@ function dress(element, properties, children) {
   return element;
 }
 export const h = (tag, properties = {}, ...children) => dress(document.createElement(tag), properties, children);
+// Puts children into an element that is there already; what is null or false is left out.
+export const fill = (element, ...children) => dress(element, {}, children);
 export const svg = (tag, properties = {}, ...children) =>
   dress(document.createElementNS("http://www.w3.org/2000/svg", tag), properties, children);
+
+const icons = { up: "M7 11v9H4v-9zM7 12l4-8c1.5 0 2.5 1 2.5 2.5L13 10h5.5c1.200 0 2 1 1.800 2.200l-1.200 6.300c-.2 1-.9 1.500-1.800 1.500H7", copy: "M8 8h11v11H8zM5 15V5h10" };
+icons.down = icons.up;
+export const icon = (name) => svg("svg", { viewBox: "0 0 24 24", class: `icon ${name}`, "aria-hidden": "true" }, svg("path", { d: icons[name] }));
 
 let quiet;
 // Says something at the foot of the page, and to screen readers.

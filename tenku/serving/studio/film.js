@@ -1,5 +1,5 @@
 // A storyboard: shots in a row, what each shows and how it begins; made into a film, or taken along as YAML.
-import { h, keep, kept, range, say, tried } from "./dom.js";
+import { fill, h, icon, keep, kept, range, say, tried } from "./dom.js";
 import { film as make, video as fetchVideo } from "./api.js";
 import { card, living } from "./cards.js";
 import { begin as watched } from "./watch.js";
@@ -80,7 +80,7 @@ export async function film(place, { leaving }) {
       h("div", { class: "row tight" },
         h("button", { type: "button", class: "x up", "aria-label": `Move shot ${i + 1} earlier`, disabled: i === 0, onclick: () => move(i, i - 1) }, "↑"),
         h("button", { type: "button", class: "x down", "aria-label": `Move shot ${i + 1} later`, disabled: i === board.shots.length - 1, onclick: () => move(i, i + 1) }, "↓"),
-        h("button", { type: "button", class: "x", "aria-label": `Copy shot ${i + 1}`, title: "Copy it", onclick: () => { board.shots.splice(i + 1, 0, structuredClone(one)); save(); draw(); } }, "⧉"),
+        h("button", { type: "button", class: "x", "aria-label": `Copy shot ${i + 1}`, title: "Copy it", onclick: () => { board.shots.splice(i + 1, 0, structuredClone(one)); save(); draw(); } }, icon("copy")),
         h("button", { type: "button", class: "x", "aria-label": `Remove shot ${i + 1}`, disabled: board.shots.length === 1, onclick: () => { board.shots.splice(i, 1); save(); draw(); } }, "×"))),
     line, names.length > 0 && h("div", { class: "chips", role: "group", "aria-label": "Who appears" }, names.map((who) => h("button", { type: "button", onclick: () => { const field = line.querySelector("textarea"); one.prompt = `${field.value.trimEnd()} {${who.name.trim()}}`.trimStart(); field.value = one.prompt; save(); field.focus(); } }, `{${who.name.trim()}}`))),
     h("div", { class: "controls" },
@@ -147,7 +147,7 @@ export async function film(place, { leaving }) {
   };
   const anew = (next) => { Object.assign(board, next); save(); place.replaceChildren(); film(place, { leaving }); };
   let sure = false;
-  place.append(h("datalist", { id: "moves" }, moves.filter(Boolean).map((move) => h("option", { value: move }))),
+  fill(place, h("datalist", { id: "moves" }, moves.filter(Boolean).map((move) => h("option", { value: move }))),
     h("header", {}, h("h1", {}, "A film, shot by shot"), h("p", { class: "soft" }, "Who appears is said once and looks the same in every shot. Drop a picture or a clip on a shot, and it stands in it.")),
     !filled() && h("div", { class: "row" }, h("button", { type: "button", onclick: () => anew(example()) }, "Begin with an example")),
     h("section", { class: "panel" }, h("div", { class: "controls" },

@@ -1,5 +1,5 @@
 // Everything that was made: a wall of clips.
-import { choice, h, say } from "./dom.js";
+import { choice, fill, h, say } from "./dom.js";
 import { list } from "./api.js";
 import { card, living, still } from "./cards.js";
 
@@ -49,7 +49,7 @@ export async function library(place, { leaving, query }) {
   const look = () => { if (end.isConnected && end.getBoundingClientRect().top < innerHeight + 600 && state.more && !state.busy) next().then(look); };
   addEventListener("scroll", look, { passive: true });
   leaving(() => removeEventListener("scroll", look));
-  place.append(h("header", {}, h("h1", {}, "Library"), h("p", { class: "soft small" }, "Drag one clip onto another and they blend. Or pick several with the ring in their corner.")),
+  fill(place, h("header", {}, h("h1", {}, "Library"), h("p", { class: "soft small" }, "Drag one clip onto another and they blend. Or pick several with the ring in their corner.")),
     h("div", { class: "tools" }, search, order, choice("State", states, state.status, (value) => { state.status = value; again(); }), choice("Kind", names, state.kind, (value) => { state.kind = value; again(); })), wall, end);
   await next();
   look();

@@ -1,5 +1,5 @@
 // Words in, a clip out; and whatever else one gives along: pictures, clips, a camera's path, a mask.
-import { calm, choice, h, range, say } from "./dom.js";
+import { calm, choice, fill, h, range, say } from "./dom.js";
 import { create, list, status } from "./api.js";
 import { card, living } from "./cards.js";
 import { active, begin as watched } from "./watch.js";
@@ -134,7 +134,7 @@ export async function make(place, { leaving, query }) {
   welcome = !page.data.length && h("section", { class: "welcome" }, h("h2", {}, "Begin with one of these"),
     h("div", { class: "starters" }, starters.map(([text, look]) => h("button", { type: "button", class: `look ${look}`, onclick: () => { set(text); start(); } }, h("span", {}, text)))),
     h("p", { class: "soft small" }, "It is made on this machine, and nothing leaves it. The small model paints places and light well; its things are soft."));
-  place.append(h("header", {}, h("h1", {}, "What shall appear in the sky?")),
+  fill(place, h("header", {}, h("h1", {}, "What shall appear in the sky?")),
     h("div", {}, form, h("p", { id: "hint", class: "soft small" }, "Ctrl+Enter makes it. Drop or paste a picture or a clip anywhere to begin with it. Every clip is marked and signed as made by a machine.")),
     underway, welcome || "", lately);
   recent.append(...page.data.map((video) => card(video)));
@@ -153,7 +153,8 @@ function material(arrange) {
     h("button", { type: "button", class: "x", "aria-label": `Leave out ${one.name}`, onclick: () => remove(one) }, "×"),
     draft.given.length === 2 && task.most === 2 && i === 0 && h("button", { type: "button", class: "swap", "aria-label": "Swap them", title: "Swap them", onclick: () => { draft.given.reverse(); save(); arrange(); } }, "⇄"))));
   const what = choice("What shall become of it", tasksFor(draft.given).map(([name, { label }]) => [name, label]), draft.task, (name) => { draft.task = name; save(); arrange(); });
-  const parts = [pieces, what, h("p", { class: "soft small" }, task.says ?? ""), h("button", { type: "button", class: "quiet", onclick: () => { clear(); arrange(); document.getElementById("prompt").value = ""; } }, "Begin anew")];
+  const anew = h("button", { type: "button", class: "quiet", onclick: () => { clear(); arrange(); document.getElementById("prompt").value = ""; } }, "Begin anew");
+  const parts = [h("div", { class: "top" }, pieces, h("div", { class: "what" }, what, h("p", { class: "soft small" }, task.says ?? ""), anew))];
   if (!draft.given.length) return [];
   if (draft.task === "keyframes") parts.push(keyframeLine(remove));
   if (task.mask) parts.push(maskPanel());

@@ -13,6 +13,7 @@ export function maskPanel() {
   const ring = h("i", { class: "brush", hidden: true });
   const stage = h("div", { class: "mask-stage" }, one.thumb ? h("img", { src: one.thumb, alt: "" }) : h("div", { class: "stars" }), canvas, ring);
   stage.style.aspectRatio = `${w} / ${t}`;
+  stage.style.maxWidth = `${(26 * w) / t}rem`;
   let size = 36, erase = false, at = [canvas.width / 2, canvas.height / 2], down = false;
   const past = [];
   const told = h("span", { class: "soft small", "aria-live": "polite" });

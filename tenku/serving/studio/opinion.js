@@ -1,5 +1,5 @@
 // What people think of a clip, asked for where they look at it; and which of two is better.
-import { h, keep, kept, say, tried } from "./dom.js";
+import { h, icon, keep, kept, say, tried } from "./dom.js";
 import { feedback } from "./api.js";
 
 // A box that is ticked as it was the last time: consent is asked for once and can be taken back at every opinion.
@@ -25,13 +25,13 @@ export function opinion(video, reasons) {
     await feedback(video.id, { rating, reasons: [...chosen], words: words.value, consent: agreed.checked, ...extra });
     say("Thank you. It is kept with the clip.");
   });
-  const thumbs = [[1, "Good", "👍"], [-1, "Not good", "👎"]].map(([value, label, sign]) => h("button", { type: "button", "aria-pressed": "false", onclick: (event) => {
+  const thumbs = [[1, "Good", "up"], [-1, "Not good", "down"]].map(([value, label, sign]) => h("button", { type: "button", "aria-pressed": "false", onclick: (event) => {
     rating = value;
     for (const one of thumbs) one.setAttribute("aria-pressed", String(one === event.currentTarget));
     chosen.clear();
     why.replaceChildren(...reasonChips(reasons[value > 0 ? "good" : "bad"], chosen));
     why.hidden = rest.hidden = false;
-  } }, h("span", { "aria-hidden": "true" }, sign), label));
+  } }, icon(sign), label));
   const rest = h("div", { class: "field", hidden: true }, words, consenting, h("div", { class: "row" }, h("button", { type: "button", onclick: () => send() }, "Send")));
   let sure = false;
   const flag = h("button", { type: "button", class: "quiet bad", onclick: () => {

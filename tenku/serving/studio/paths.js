@@ -42,6 +42,7 @@ export function pathsPanel(stop) {
   const stage = h("div", { class: "paths-stage" }, back ? h("img", { src: back.thumb, alt: "", draggable: false }) : h("div", { class: "stars" }));
   const [width, height] = sizeOf().split("x").map(Number);
   stage.style.aspectRatio = `${width} / ${height}`;
+  stage.style.maxWidth = `${(26 * width) / height}rem`;
   const lines = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" });
   const points = h("div", { class: "points" });
   const ghosts = names.map((_, i) => h("i", { class: `ghost thing-${i}`, hidden: true }));

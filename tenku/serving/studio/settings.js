@@ -1,5 +1,5 @@
 // How the studio looks, the keys, and what the server is.
-import { ago, choice, h, keep, kept, say, tried } from "./dom.js";
+import { ago, choice, fill, h, keep, kept, say, tried } from "./dom.js";
 import { call, forget, status } from "./api.js";
 import { clear } from "./draft.js";
 
@@ -32,7 +32,7 @@ export async function settings(place) {
     settings(place);
   });
   const allow = async () => { const said = await Notification.requestPermission(); say(said === "granted" ? "You will be told" : "The browser does not allow it", said !== "granted"); };
-  place.append(h("header", {}, h("h1", {}, "Settings")),
+  fill(place, h("header", {}, h("h1", {}, "Settings")),
     (!known || known.needs_key) && h("section", { class: "panel" }, h("h2", {}, "Key"),
       known ? h("div", { class: "row" }, h("p", {}, `You are in as ${known.tenant}: ${known.scopes.join(", ")}.`), h("button", { type: "button", onclick: out }, "Forget the key"))
         : h("form", { class: "row", onsubmit: enter }, h("label", { class: "field" }, h("span", {}, "This server asks for a key. Its operator makes one with tenku keys add."), key), h("button", { class: "main", type: "submit" }, "Enter"))),

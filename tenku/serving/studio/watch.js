@@ -1,6 +1,6 @@
 // What is being made, on whichever page one is. Browsers open six connections to a server at most, so only two jobs are
 // followed by events and the others asked after now and then.
-import { ago, h, keep, kept, say } from "./dom.js";
+import { ago, fill, h, keep, kept, say } from "./dom.js";
 import { list, status, video as ask } from "./api.js";
 import { card, living } from "./cards.js";
 
@@ -123,7 +123,7 @@ export async function watch(place, { leaving }) {
   const { data } = await list({ limit: 12, status: "completed" });
   news.append(...data.map((video) => card(video, { fresh: since > 0 && video.completed_at > since })));
   const away = since ? data.filter((video) => video.completed_at > since).length : 0;
-  place.append(h("header", {}, h("h1", {}, "In the making"),
+  fill(place, h("header", {}, h("h1", {}, "In the making"),
     h("p", { class: "soft" }, away ? `${away === 12 ? "Twelve or more clips were" : away === 1 ? "One clip was" : `${away} clips were`} finished since you looked ${ago(since)}.`
       : "Leave whenever you like: what is begun goes on, and waits for you here.")), none, wall, lately);
   lately.hidden = !data.length;

@@ -3,7 +3,7 @@ import { calm, choice, clamp, colour, h, range, rounded } from "./dom.js";
 import { draft, save, span, styles } from "./draft.js";
 
 const AWAY = 4.5, HIGH = 1.2, ABOVE = 9.5, VIEW = (40 * Math.PI) / 180; // metres to the thing, of the eye above the ground, from which one draws; angle of view, as the model's
-const pairs = [["dolly", "in", "out", 3, "m"], ["truck", "left", "right", 3, "m"], ["crane", "down", "up", 3, "m"], ["pan", "left", "right", 60, "°"], ["tilt", "down", "up", 30, "°"], ["orbit", "left", "right", 90, "°"]];
+const pairs = [["dolly", "out", "in", 3, "m"], ["truck", "left", "right", 3, "m"], ["crane", "down", "up", 3, "m"], ["pan", "left", "right", 60, "°"], ["tilt", "down", "up", 30, "°"], ["orbit", "left", "right", 90, "°"]];
 const rad = (degrees) => (degrees * Math.PI) / 180;
 
 // Where named moves are at a part (0..1) of the clip: [x right, y up, z forward, yaw, pitch], metres and radians.

@@ -37,7 +37,7 @@ function transport(players, leaving) {
     if (one.readyState && !one.seeking && Math.abs(one.currentTime - Math.min(at, one.duration - 0.02)) > 0.02) one.currentTime = Math.max(0, Math.min(at, one.duration - 0.02));
   });
   const scrub = h("input", { type: "range", min: "0", max: "1", step: "0.001", "aria-label": "Time of both", oninput: () => { run(false); at = Number(scrub.value) * whole(); tell(); show(); } });
-  const time = h("output", { class: "soft small" });
+  const time = h("span", { class: "soft small" });
   const tell = () => { scrub.value = String(at / whole()); time.textContent = `${at.toFixed(2)} s`; scrub.setAttribute("aria-valuetext", time.textContent); };
   const button = h("button", { type: "button", onclick: () => run(!running) });
   const run = (value) => { running = value; button.textContent = value ? "Pause" : "Play"; };

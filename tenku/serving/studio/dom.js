@@ -7,7 +7,7 @@ function dress(element, properties, children) {
     else if (name in element && typeof value !== "string" && !(element instanceof SVGElement)) element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
   return element;
 }
 export const h = (tag, properties = {}, ...children) => dress(document.createElement(tag), properties, children);
@@ -63,7 +63,7 @@ export const colour = (name) => getComputedStyle(document.documentElement).getPr
 
 // A labelled slider that says its value. says(value) -> text
 export function range(label, { min, max, step, value, says = String, name }, on) {
-  const output = h("output", {}, says(value));
+  const output = h("b", {}, says(value));
   const input = h("input", { type: "range", min: String(min), max: String(max), step: String(step), name, "aria-label": label,
     oninput: () => { output.textContent = says(input.value); input.setAttribute("aria-valuetext", says(input.value)); on(Number(input.value)); } });
   input.value = value;

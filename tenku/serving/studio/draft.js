@@ -93,8 +93,8 @@ export function fields(prompt, seed) {
   const sized = task.mode === "generate" || draft.task === "circle" || draft.task === "around";
   const all = { prompt: styled(prompt), seed, steps: draft.steps, guidance: draft.guidance, negative_prompt: draft.negative.trim(), model: draft.model,
     size: sized && sizeOf(), seconds: task.length && String(draft.seconds), mode: task.mode !== "generate" && task.mode, way: task.way,
-    inputs: draft.given.length && draft.given.map(({ source, at, strength }) => (draft.task === "keyframes" ? { source, at, strength } : { source })),
-    mask: task.mask && draft.mask, keep: task.keep && draft.keep.length && draft.keep, strength: task.strength && draft.strength,
+    inputs: draft.given.map(({ source, at, strength }) => (draft.task === "keyframes" ? { source, at, strength } : { source })),
+    mask: task.mask && draft.mask, keep: task.keep && draft.keep, strength: task.strength && draft.strength,
     captions: draft.captions.filter(([, said]) => said.trim()).sort((a, b) => a[0] - b[0]), camera: camera(), tracks: draft.tracks.filter((track) => track.length), motion: motion !== 1 && motion };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value === 0 || (value && value.length !== 0)));
 }

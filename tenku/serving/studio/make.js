@@ -131,12 +131,12 @@ export async function make(place, { leaving, query }) {
   const page = await list({ limit: 8, status: "completed" });
   const lately = h("section", { "aria-labelledby": "lately" }, h("h2", { id: "lately" }, "Lately"), recent);
   lately.hidden = !page.data.length;
-  welcome = !page.data.length && h("section", { class: "welcome" }, h("h2", {}, "Begin with one of these"),
+  welcome = page.data.length ? null : h("section", { class: "welcome" }, h("h2", {}, "Begin with one of these"),
     h("div", { class: "starters" }, starters.map(([text, look]) => h("button", { type: "button", class: `look ${look}`, onclick: () => { set(text); start(); } }, h("span", {}, text)))),
     h("p", { class: "soft small" }, "It is made on this machine, and nothing leaves it. The small model paints places and light well; its things are soft."));
   fill(place, h("header", {}, h("h1", {}, "What shall appear in the sky?")),
     h("div", {}, form, h("p", { id: "hint", class: "soft small" }, "Ctrl+Enter makes it. Drop or paste a picture or a clip anywhere to begin with it. Every clip is marked and signed as made by a machine.")),
-    underway, welcome || "", lately);
+    underway, welcome, lately);
   recent.append(...page.data.map((video) => card(video)));
   active().forEach(track);
   arrange();
@@ -189,7 +189,7 @@ function morePanel(models, arrange) {
   avoid.value = draft.negative;
   const model = h("select", { name: "model", onchange: () => { draft.model = model.value; save(); } }, models.map((name) => h("option", { value: name, selected: name === draft.model }, name)));
   const size = h("select", { name: "size", onchange: () => { draft.scale = Number(size.value); save(); arrange(); told.textContent = sizeOf().replace("x", " × "); } }, scales.map((label, i) => h("option", { value: String(i), selected: i === draft.scale }, label)));
-  const told = h("output", {}, sizeOf().replace("x", " × "));
+  const told = h("b", {}, sizeOf().replace("x", " × "));
   const two = h("input", { type: "checkbox", checked: draft.two, onchange: () => { draft.two = two.checked; save(); } });
   const circle = !draft.given.length && h("label", { class: "row" }, h("input", { type: "checkbox", checked: draft.task === "circle", onchange: (event) => { draft.task = event.currentTarget.checked ? "circle" : "words"; save(); arrange(); } }), "Endless loop");
   return h("div", { class: "controls" },

@@ -10,7 +10,7 @@ export function fewer(stroke, most = POINTS) {
   const kept = new Set([0, stroke.length - 1]);
   while (kept.size < Math.min(most, stroke.length)) {
     const order = [...kept].sort((a, b) => a - b);
-    let worst = [0.012, -1];
+    let worst = [0.02, -1];
     for (let k = 1; k < order.length; k += 1) {
       const [a, b] = [stroke[order[k - 1]], stroke[order[k]]];
       const length = Math.hypot(b[0] - a[0], b[1] - a[1]);

@@ -118,9 +118,27 @@ class Request:
             return 1
         return 1 + GROUP * max(1, int(self.seconds * self.fps / GROUP + 0.5))
 
+    def length(self, given: Sequence[int]) -> int:
+        """How many frames the clip has that leaves, where the inputs have so many frames at `fps`."""
+        if self.mode == "generate":
+            return self.frames
+        add = max(1, round(self.seconds * self.fps))
+        if self.mode == "loop":
+            return given[0] + add if given else self.frames - 1
+        if self.mode == "edit":
+            return given[0]
+        if self.way == "morph":
+            return (min(given) - 1) // GROUP * GROUP + 1
+        return whole(sum(given) + add)
+
     def each(self) -> list[Request]:
         """One request per sample: sample i is what seed + i gives alone, so any take can be made again."""
         return [replace(self, seed=self.seed + i, samples=1) for i in range(self.samples)]
+
+
+def whole(frames: int) -> int:
+    """At least so many frames, such that a clip can have them."""
+    return 1 + -(-(frames - 1) // GROUP) * GROUP
 
 
 def _plain(value: Any) -> Any:

@@ -64,11 +64,7 @@ def _generate(request: Request, take: Take) -> Setting:
         return Setting(request.frames)
     canvas = Canvas.empty(request.frames, request.size.height, request.size.width)
     for given in request.inputs:
-        first = round(given.at * request.fps)
-        if first > request.frames - 1:
-            raise UserError(f"an input cannot be at {given.at:g} s of {(request.frames - 1) / request.fps:g} s",
-                            "an earlier time, or more seconds")
-        canvas.put(take(given), first, given.strength)
+        canvas.put(take(given), round(given.at * request.fps), given.strength)
     return Setting(request.frames, canvas)
 
 

@@ -21,8 +21,8 @@ from tenku.serving.access import COOKIE, Guard, find_caller
 from tenku.serving.asked import ALIASES
 from tenku.serving.db import jobs as jobs_table
 from tenku.serving.errors import ApiError, missing
+from tenku.serving.service import Fields, Service, service_of
 from tenku.serving.verifying import verify_file
-from tenku.serving.videos import Fields, Service, service_of
 from tenku.world.lexicon import CAMERA, COLOUR, LIGHT, PLACE, SUBJECT
 
 log = logging.getLogger("tenku.server")
@@ -130,14 +130,16 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], dict[str, Any] | None], ...] =
     ("POST", "/v1/keys", keyring.create_key, {"name": "Ann", "scopes": ["read", "write"]}),
     ("DELETE", "/v1/keys/{id}", keyring.revoke, None),
     ("GET", "/v1/videos", videos.list_videos, None),
-    ("POST", "/v1/videos/edits", videos.refuse_mode, {"prompt": "at night", "video": {"id": "video_..."}}),
-    ("POST", "/v1/videos/extensions", videos.refuse_mode, {"prompt": "", "seconds": "4", "video": {"id": "video_..."}}),
-    ("POST", "/v1/videos/characters", videos.refuse_mode, {"name": "Mossy"}),
+    ("POST", "/v1/videos/edits", videos.edit_video, {"prompt": "at night", "video": {"id": "video_..."}}),
+    ("POST", "/v1/videos/extensions", videos.extend_video,
+     {"prompt": "", "seconds": "4", "video": {"id": "video_..."}}),
+    ("POST", "/v1/videos/characters", videos.create_character, {"name": "Mossy", "description": "a large red ball"}),
     ("GET", "/v1/videos/characters/{id}", videos.get_character, None),
     ("GET", "/v1/videos/{id}", videos.retrieve_video, None),
     ("DELETE", "/v1/videos/{id}", videos.delete_video, None),
     ("GET", "/v1/videos/{id}/content", videos.video_content, None),
     ("HEAD", "/v1/videos/{id}/content", videos.video_content, None),
+    ("GET", "/v1/videos/{id}/inputs/{sha256}", videos.video_input, None),
     ("POST", "/v1/videos/{id}/remix", videos.remix_video, {"prompt": "the same at night"}),
     ("POST", "/v1/videos/{id}/cancel", videos.cancel_video, None),
     ("GET", "/v1/videos/{id}/events", videos.follow_video, None),

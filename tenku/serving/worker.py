@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
+from tenku import untrusted
 from tenku.errors import UserError
 from tenku.request import Request
 from tenku.serving import jobs
@@ -134,12 +136,28 @@ class Worker:
         if self.stop.is_set():
             raise Stopped
         progress = _Progress(self, job, folder)
-        [result] = generate(request, on_step=progress)
+        with self._given(job) as given:
+            size = (request.size.width, request.size.height)
+            clips = {name: untrusted.read_at(path, request.fps, size) for name, path in given.items()}
+            [result] = generate(request, on_step=progress, clips=clips)
+            return self._sealed(job, folder, progress, result, list(given.values()))
+
+    @contextlib.contextmanager
+    def _given(self, job: jobs.Job) -> Iterator[dict[str, Path]]:
+        """Local files of what a job is made from, by the name that its Request knows them by."""
+        with tempfile.TemporaryDirectory(prefix="tenku-given-") as folder:
+            yield {f"sha256:{sha256}": self.store.fetch(entry["key"], Path(folder))
+                   for sha256, entry in (job["inputs"] or {}).items()}
+
+    def _sealed(
+        self, job: jobs.Job, folder: Path, progress: _Progress, result: Result, made_of: list[Path]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The artifacts by variant, and what is known of the clip."""
         artifacts, name = {}, ""
         for variant, clip, ending in variants(result.clip):
             path = folder / f"{variant}{ending}"
             record = result.record if variant == "video" else {**result.record, "variant": variant}
-            sealed = _seal(clip, record, path, result)
+            sealed = _seal(clip, record, path, result, made_of)
             artifacts[variant] = self.publish(job, path)
             name = name or sealed
         for key in progress.previews:
@@ -211,10 +229,10 @@ def _sheet(clip: Clip) -> Clip:
     return Clip(np.concatenate(rows)[None], clip.fps)
 
 
-def _seal(clip: Clip, record: dict[str, Any], path: Path, result: Result) -> str:
+def _seal(clip: Clip, record: dict[str, Any], path: Path, result: Result, made_of: list[Path]) -> str:
     from tenku.provenance.seal import Model, seal
 
-    return seal(clip, record, path, model=Model(result.model, result.weights_sha256)).clip_id
+    return seal(clip, record, path, model=Model(result.model, result.weights_sha256), ingredients=made_of).clip_id
 
 
 def unique_name() -> str:

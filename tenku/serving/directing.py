@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from tenku import director
 from tenku.serving.asked import parse, refuse_unknown
-from tenku.serving.videos import Fields
+from tenku.serving.service import Fields
 
 
 def direct_prompt(call: Call, fields: Fields) -> Response:

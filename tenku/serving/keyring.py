@@ -12,7 +12,7 @@ from tenku.errors import UserError
 from tenku.serving.access import SCOPES, add_key, all_keys, revoke_key
 from tenku.serving.asked import refuse_unknown
 from tenku.serving.errors import ApiError, missing
-from tenku.serving.videos import Fields, service_of
+from tenku.serving.service import Fields, service_of
 
 KeyId = Annotated[str, Path(pattern=r"^key_[0-9a-f]{12}$", examples=["key_0123456789ab"])]
 

@@ -1,6 +1,7 @@
 // What is being composed. It stays when one goes to another page, and when one comes back tomorrow.
 import { keep, kept, rounded } from "./dom.js";
 
+const MOST = 16; // pieces of material, as the server's
 export const shapes = { wide: ["Wide", "64x48", "128x80", "192x128"], tall: ["Tall", "48x64", "80x128", "128x192"], square: ["Square", "64x64", "96x96", "144x144"] };
 export const scales = ["Small, soon there", "Usual", "Large, slow"];
 
@@ -8,7 +9,7 @@ export const scales = ["Small, soon there", "Usual", "Large, slow"];
 export const tasks = {
   words: { label: "From words", mode: "generate", way: "", least: 0, most: 0, length: "Length" },
   circle: { label: "Endless loop", mode: "loop", way: "", least: 0, most: 0, length: "Length", says: "A clip without a seam: its end is its beginning." },
-  keyframes: { label: "Keyframes", mode: "generate", way: "", least: 1, most: 16, length: "Length", says: "What is given stands firm at its time; all between is dreamt." },
+  keyframes: { label: "Keyframes", mode: "generate", way: "", least: 1, most: MOST, length: "Length", says: "What is given stands firm at its time; all between is dreamt." },
   after: { label: "Go on after it", mode: "extend", way: "forwards", least: 1, most: 1, moving: true, length: "Longer by", says: "The clip goes on where it ends." },
   before: { label: "What was before", mode: "extend", way: "backwards", least: 1, most: 1, moving: true, length: "Longer by", says: "The clip begins earlier." },
   loop: { label: "Close the loop", mode: "loop", way: "", least: 1, most: 1, moving: true, length: "Way back", says: "A way from its end back to its beginning is dreamt." },
@@ -50,7 +51,7 @@ export function clear() {
 
 // Adds material and takes the task that fits it best, unless one is asked for.
 export function give(pieces, task = "") {
-  const many = [...draft.given, ...pieces].slice(0, 16);
+  const many = [...draft.given, ...pieces].slice(0, MOST);
   const before = draft.given.length;
   draft.given = many;
   draft.mask = "";
@@ -69,8 +70,10 @@ export function begin(pieces, task, prompt) {
   give(pieces, task);
 }
 export function settle() {
+  draft.given = draft.given.slice(0, MOST);
   const fitting = tasksFor(draft.given).map(([name]) => name);
-  if (!fitting.includes(draft.task)) draft.task = fitting[0];
+  if (!fitting.includes(draft.task)) [draft.task] = fitting;
+  if (!shapes[draft.shape]) draft.shape = "wide";
 }
 
 export const sizeOf = () => shapes[draft.shape][1 + draft.scale];

@@ -180,7 +180,7 @@ function stylePanel() {
   return [h("div", { class: "looks", role: "group", "aria-label": "Styles" }, buttons), says];
 }
 
-const knownWords = (words, add) => h("div", { class: "words" }, rows.map(([kind, title]) => h("div", {}, h("h3", {}, title),
+const knownWords = (words, add) => h("div", { class: "words" }, rows.map(([kind, title]) => h("div", {}, h("p", {}, title),
   h("div", { class: "chips" }, words[kind].map((word) => h("button", { type: "button", onclick: () => add(word) }, word))))));
 
 function morePanel(models, arrange) {

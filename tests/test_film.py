@@ -165,3 +165,11 @@ def test_the_storyboard_of_the_repository_is_fifteen_seconds_of_one_subject(repo
     shots = read(repo / "runs" / "film.yaml").shots
     assert sum(shot.request.seconds for shot in shots) == 15
     assert all(shot.request.prompt.startswith("a large red ball ") for shot in shots)
+
+
+def test_a_forbidden_shot_is_refused_with_its_line(tmp_path, capsys):
+    board = tmp_path / "story.yaml"
+    board.write_text("shots:\n  - {prompt: a red ball, seconds: 1}\n  - {prompt: a n4ked woman, seconds: 1}\n")
+    assert main(["film", str(board)]) == 2
+    assert "story.yaml:3: prompt is refused by the rule sexual" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == [board]

@@ -7,6 +7,11 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tenku.film.storyboard import Storyboard
+    from tenku.policy import Policy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reads, makes what is not there yet, cuts, seals. An interrupted run keeps the shots that are done."""
     from tenku.film.storyboard import read
+    from tenku.policy import Policy
 
     started = time.monotonic()
     board = read(arguments.storyboard)
+    _allowed(board, Policy.find(), arguments.storyboard.name)
     if arguments.check:
         print(f"{arguments.storyboard}: {len(board.shots)} shots, "
               f"{sum(shot.request.seconds for shot in board.shots):g} s, all well")
@@ -49,6 +56,19 @@ def run(arguments: argparse.Namespace) -> int:
     if timeline is None:
         print('note: no timeline for editors: pip install "tenku[film]"', file=sys.stderr)
     return 0
+
+
+def _allowed(board: Storyboard, policy: Policy, name: str) -> None:
+    """Raises Refused for a film, naming the line of the shot. What is written over pictures counts as said."""
+    from tenku.policy import Refused
+
+    policy.check_words([("title", board.title)])
+    for shot in board.shots:
+        try:
+            policy.check(shot.request)
+            policy.check_words([("prompt", shot.request.prompt), ("text", shot.text)])
+        except Refused as no:
+            raise Refused(no.rule, f"{name}:{shot.line}: {no.field}", no.says) from None
 
 
 class _Progress:

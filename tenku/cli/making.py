@@ -123,8 +123,11 @@ def _camera(said: str | None) -> Any:
 
 
 def make(request: Request, arguments: argparse.Namespace) -> int:
-    """Checks, makes, seals and says so. An interrupted run leaves no file."""
+    """Checks, also against the policy; makes, seals and says so. An interrupted run leaves no file."""
+    from tenku.policy import Policy
+
     started = time.monotonic()
+    Policy.find().check(request)
     files = targets(arguments.output, request)
     _check(request, files, arguments.preview)
 

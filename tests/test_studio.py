@@ -371,6 +371,8 @@ def test_one_clip_dropped_on_another_blends_them(served, page, made):
     playwright.expect(page.locator(".kin")).to_have_count(3)
     assert page.locator(".lineage path").count() == 2
     assert violations(page) == []
+    page.locator(".kin").first.get_by_role("link").first.click()
+    page.get_by_text("This clip, and others beside it").wait_for()
     page.goto(f"{served.url}/#/library?words=bench")  # the same from the keyboard
     for number in (0, 1):
         cards.locator(f"[data-pick={made[number]}]").press("Enter")

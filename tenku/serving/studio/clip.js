@@ -37,8 +37,8 @@ export async function clip(place, { rest: [id], leaving }) {
       h("div", { class: "row" },
         h("a", { class: "button", href: content(id), download: `${id}.${ending}` }, "Download"),
         !still(video) && h("a", { class: "button", href: content(id, "spritesheet"), download: `${id}.webp` }, "All frames"),
-        h("a", { class: "button", href: again(video) }, "Use these words"), removal(video)), details(video)),
-    h("div", { class: "side" }, onwards(video, frame), remixing(video), opinion(video, reasons))));
+        h("a", { class: "button", href: again(video) }, "Use these words"), removal(video))),
+    h("div", { class: "side" }, onwards(video, frame), remixing(video), opinion(video, reasons)), details(video)));
   const tree = h("div", {});
   fill(place, tree);
   await lineage(tree, video, leaving);

@@ -2,9 +2,11 @@
 import { h, svg } from "./dom.js";
 import { content, list, video as fetchVideo } from "./api.js";
 
-const UP = 4, DOWN = 2, MOST = 24; // generations back and on, clips of one
+const UP = 4, DOWN = 2, MOST = 24, BESIDE = 8; // generations back and on, clips of one, others that went in with it
 const parents = (video) => video.tenku.made_from ?? (video.remixed_from_video_id ? [video.remixed_from_video_id] : []);
 const verbs = { extend: "longer", blend: "blended", loop: "looped", edit: "changed", generate: "remixed" };
+
+const how = (one) => (one.tenku.film ? "film" : one.tenku.mode === "generate" && one.tenku.inputs?.length ? "from pictures" : parents(one).length || one.tenku.inputs?.length ? verbs[one.tenku.mode ?? "generate"] : "from words");
 
 async function found(video) {
   const known = new Map([[video.id, { video, depth: 0 }]]);
@@ -20,6 +22,11 @@ async function found(video) {
     row = [...new Map(pages.flatMap((page) => page.data).filter((one) => !known.has(one.id)).map((one) => [one.id, one])).values()];
     row.forEach((one) => known.set(one.id, { video: one, depth }));
   }
+  const beside = [...known.values()].filter((one) => one.depth > 0).flatMap(({ video: one, depth }) => parents(one).filter((id) => !known.has(id)).map((id) => [id, depth - 1]));
+  for (const [id, depth] of beside.slice(0, BESIDE)) { // what else went into what was made from it
+    const one = await fetchVideo(id).catch(() => null);
+    if (one) known.set(id, { video: one, depth });
+  }
   return known;
 }
 
@@ -29,12 +36,12 @@ export async function lineage(place, video, leaving) {
   const titles = { "-1": "Made from", 0: "This clip", 1: "Made from this" };
   const nodes = new Map();
   const columns = [...new Set([...known.values()].map((one) => one.depth))].sort((a, b) => a - b).map((depth) =>
-    h("section", {}, h("h3", {}, titles[depth] ?? (depth < 0 ? "Before that" : "After that")), h("ul", {}, [...known.values()].filter((one) => one.depth === depth).map(({ video: one }) => {
-      const node = h("li", { class: `kin${depth ? "" : " self"}` },
-        h("a", { href: `#/clip/${one.id}`, ...(depth ? {} : { "aria-current": "true" }) },
+    h("section", {}, h("h3", {}, (depth === 0 && [...known.values()].filter((one) => one.depth === 0).length > 1 ? "This clip, and others beside it" : titles[depth]) ?? (depth < 0 ? "Before that" : "After that")), h("ul", {}, [...known.values()].filter((one) => one.depth === depth).map(({ video: one }) => {
+      const node = h("li", { class: `kin${one.id === video.id ? " self" : ""}` },
+        h("a", { href: `#/clip/${one.id}`, ...(one.id === video.id ? { "aria-current": "true" } : {}) },
           one.status === "completed" ? h("img", { src: content(one.id, "thumbnail"), alt: "", loading: "lazy" }) : h("span", { class: "stars" }),
-          h("span", { class: "said" }, one.prompt), h("span", { class: "soft" }, parents(one).length ? verbs[one.tenku.mode ?? "generate"] : "from words")),
-        depth !== 0 && one.status === "completed" && h("a", { class: "small", href: `#/compare/${video.id}/${one.id}`, "aria-label": `Compare with ${one.prompt}` }, "Compare"));
+          h("span", { class: "said" }, one.prompt), h("span", { class: "soft" }, how(one))),
+        one.id !== video.id && one.status === "completed" && h("a", { class: "small", href: `#/compare/${video.id}/${one.id}`, "aria-label": `Compare with ${one.prompt}` }, "Compare"));
       nodes.set(one.id, node);
       return node;
     }))));

@@ -20,6 +20,7 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO / "tests"))
 
 from servers import Served  # noqa: E402
+
 from tenku.serving.client import Client  # noqa: E402
 
 MEDIA = REPO / "docs" / "media"
@@ -47,7 +48,8 @@ def clips(client: Client) -> dict[str, str]:
     found["night"] = made("edit", "a red ball bouncing on a beach at night", mode="edit", inputs=[found["ball"]],
                           seconds=None, strength=0.8)
     found["longer"] = made("extend", "a red ball rolls on a beach at night", mode="extend", inputs=[found["night"]])
-    found["blend"] = made("blend", "a ball and a boat on the sea", mode="blend", inputs=[found["ball"], found["sailing"]])
+    found["blend"] = made("blend", "a ball and a boat on the sea", mode="blend",
+                          inputs=[found["ball"], found["sailing"]])
     return found
 
 
@@ -108,7 +110,8 @@ def main() -> None:
             pictures["clip"] = night.seen()
             page.locator(".lineage").scroll_into_view_if_needed()
             box = page.locator("[aria-labelledby=lineage]").bounding_box()
-            pictures["family"] = night.seen().crop((0, round(box["y"]) - 20, 1280, min(860, round(box["y"] + box["height"]) + 30)))
+            top, bottom = round(box["y"]) - 20, round(box["y"] + box["height"]) + 30
+            pictures["family"] = night.seen().crop((0, top, 1280, min(860, bottom)))
             page = day.goto("#/film", ".shots")
             page.get_by_role("button", name="Begin with an example").click()
             page.evaluate("scrollTo(0, 240)")

@@ -19,6 +19,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tenku.errors import UserError
+from tenku.policy import Policy
 from tenku.serving import jobs
 from tenku.serving.access import add_key, all_keys
 from tenku.serving.app import build
@@ -86,6 +87,7 @@ def models_of(given: Sequence[str]) -> dict[str, str]:
 
 def serve(settings: Settings) -> None:
     """Serves until told to stop; then lets the workers put their jobs back. Raises UserError where it cannot start."""
+    Policy.find()  # one that cannot be read is said before anybody asks
     db, store = Database(settings.db), Store(settings.files)
     service = Service(db, store, tuple(settings.models), settings.needs_key, settings.most_queued)
     listening = _listen(settings.host, settings.port)

@@ -16,6 +16,7 @@ from starlette.requests import Request as Call
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tenku.serving import jobs, pace
+from tenku.serving.allowed import allow, allow_character
 from tenku.serving.asked import Asked, fingerprint, parse, refuse_unknown, understand
 from tenku.serving.characters import add_character, find_character, show, words_of
 from tenku.serving.db import feedback, history
@@ -58,7 +59,7 @@ def extend_video(call: Call, fields: Fields) -> Response:
 def make(call: Call, fields: Mapping[str, Any], route: str, base: dict[str, Any] | None = None) -> Response:
     """Understands a call and accepts its job. base: what the route says; it then takes the field `video`."""
     service, caller = service_of(call)
-    with service.sources(caller.tenant) as sources:
+    with service.sources(caller) as sources:
         if base is not None:
             if fields.get("video") is None:
                 raise ApiError(400, "The video is missing", code="invalid_value", param="video")
@@ -77,9 +78,10 @@ def remix_video(call: Call, id: VideoId, fields: Fields) -> Response:
         raise ApiError(400, "The prompt is missing", code="invalid_value", param="prompt")
     if parent["film"]:
         raise ApiError(400, "A film is made again by its storyboard", code="unsupported_mode", param="id")
-    with service.sources(caller.tenant) as sources:
+    with service.sources(caller) as sources:
         sources.adopt(parent)
         request = parse({**parent["request"], **changes})
+        allow(request, sources)
         asked = Asked(parent["model"], request, parent["asked"], fingerprint(f"remix {id}", fields),
                       parent["frames"] or request.frames, made_from=sources.videos())
         return submit(call, asked, sources, parent=id)
@@ -123,10 +125,12 @@ def create_character(call: Call, fields: Fields) -> Response:
         if given is None:
             raise ApiError(400, "Give a description, or a video that Tenku made", code="invalid_value",
                            param="description")
-        with service.sources(caller.tenant) as sources:
+        with service.sources(caller) as sources:
             source = sources.found[sources.take(given, "video")]
             said = words_of(source.job["request"] if source.job else _asked_of(source.path))
-    return JSONResponse(show(add_character(service.db, caller.tenant, fields.get("name", ""), said)))
+    name = fields.get("name", "")
+    allow_character(str(name), str(said), caller.name)
+    return JSONResponse(show(add_character(service.db, caller.tenant, name, said)))
 
 
 def _asked_of(path: FilePath) -> Mapping[str, Any]:

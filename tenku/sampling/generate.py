@@ -67,8 +67,8 @@ def generate(
 
     clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`).
     on_round: called after every round of a request of one sample; saved: what it was called with, in another process,
-    for the same request and weights. Returns one Result per sample. Every sample is computed by itself, so it is the same alone or among others.
-    Raises UserError for a request that cannot be.
+    for the same request and weights. Returns one Result per sample. Every sample is computed by itself, so it is the
+    same alone or among others. Raises UserError for a request that cannot be.
     """
     if not isinstance(request, Request):
         request = Request.parse(fields if request is None else {"prompt": request, **fields})
@@ -119,10 +119,11 @@ def dream(
     if given is not None:
         latents, done = given.latents.clone(), given.known.clone()
     moves = Moves(engine, plan, whole)
+    if saved:
+        latents, moves.rows = saved.latents.clone(), saved.rows.clone()
     for number, part in enumerate(plan.rounds):
         if saved and number < saved.rounds:
             done[part.start : part.stop] = True
-            latents, moves.rows = saved.latents.clone(), saved.rows.clone()
             moves.there[part.known : part.end] = [True] * (part.end - part.known)
             continue
         before = done.clone()

@@ -185,14 +185,14 @@ def sweep(db: Database, store: Store, seen: Collection[str] = ()) -> set[str]:
     there = store.attempts()  # before the rows: an attempt seen here has its row by now
     kept: set[tuple[str, str]] = set()
     with db.read() as connection:
-        for row in connection.execute(select(jobs_table.c.id, jobs_table.c.token, jobs_table.c.status,
-                                             jobs_table.c.completed_at > db.clock - SWEEP,
-                                             *(jobs_table.c[name] for name in ("inputs", "saved", "parts")))):
-            name, token, status, fresh, inputs, saved, parts = row
+        t = jobs_table.c
+        for name, token, status, fresh, inputs, saved, parts, film in connection.execute(select(
+                t.id, t.token, t.status, t.completed_at > db.clock - SWEEP, t.inputs, t.saved, t.parts,
+                t.film.is_not(None)).where(t.status != "failed")):
             kept |= {(name, str(token))} if status in ("in_progress", "completed") else set()
-            kept |= {(name, "inputs")} if inputs and status != "failed" else set()
+            kept |= {(name, "inputs")} if inputs else set()
             going_on = [*(saved or {}).get("keys", []), *(part["key"] for part in parts or [])]
-            if status in jobs.ACTIVE or fresh:
+            if status in jobs.ACTIVE or fresh or (film and status == "completed"):  # a changed film keeps its shots
                 kept |= {(name, key.split("/")[1]) for key in going_on}
     unborn = {job for job, token in there if token == "inputs" and (job, token) not in kept}
     for job, token in there:

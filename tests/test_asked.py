@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tenku.serving.access import Caller
 from tenku.serving.asked import ALIASES, MEDIA, OPEN, SIZES, Asked, nested, read_json, unfolded
 from tenku.serving.asked import understand as understood
 from tenku.serving.db import Database
@@ -26,7 +27,7 @@ def understand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[d
     service = Service(Database(f"sqlite:///{folder / 'tenku.db'}"), Store(str(folder / "files")), SERVED, False)
 
     def call(fields: dict[str, Any]) -> Asked:
-        with service.sources("ann") as sources:
+        with service.sources(Caller("ann", ())) as sources:
             return understood(fields, service, sources, "create")
 
     yield call

@@ -226,6 +226,22 @@ def test_a_character_is_a_name_for_words(server, ball, clip, tmp_path):
         assert server.refused("/videos/characters", wrong)[0] == 400
 
 
+def test_the_policy_is_asked_wherever_words_come_in(server, ball, monkeypatch, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[[rules]]\nname = "brand"\nany = ["acme"]\n[references]\nimages = "none"\n')
+    said = (400, "policy_violation", "prompt")
+    monkeypatch.setenv("TENKU_POLICY", str(policy))
+    assert server.refused("/videos", {"prompt": "an a c m e phone"}) == said
+    assert server.refused(f"/videos/{ball['id']}/remix", {"prompt": "acme"}) == said
+    later = server.refused("/videos", {"prompt": "x", "captions": [[0.1, "acme"]]})
+    assert later[1:] == ("policy_violation", "captions")
+    assert server.refused("/videos/edits", {"video": ball["id"]})[1:] == ("policy_violation", "inputs")
+    assert server.refused("/videos/characters", {"name": "A", "description": "acme"})[1:] == (
+        "policy_violation", "description")
+    policy.write_text("nonsense")
+    assert server.refused("/videos", {"prompt": "x"})[:2] == (503, "policy_unavailable")
+
+
 def test_files_of_nobody_are_swept_but_not_those_of_a_job_to_be(server, picture):
     store, db = server.service.store, server.service.db
     store.save(picture, "video_" + "1" * 24 + "/inputs/x.png")

@@ -21,6 +21,7 @@ from starlette.requests import Request as Call
 from tenku.errors import UserError
 from tenku.inputs import MAX_INPUTS
 from tenku.request import MAX_PIXELS, Request, size_like
+from tenku.serving.allowed import allow
 from tenku.serving.characters import described
 from tenku.serving.errors import ApiError
 from tenku.serving.sources import Sources
@@ -185,6 +186,7 @@ def understand(
     if frames * request.size.width * request.size.height > MAX_PIXELS:
         raise ApiError(400, f"{frames} frames of {request.size} are more than fits", code="invalid_value",
                        param="seconds")
+    allow(request, sources)
     return Asked(model, request, words, fingerprint(route, fields), frames, made_from=sources.videos())
 
 

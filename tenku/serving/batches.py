@@ -141,7 +141,7 @@ def create_batch(call: Call, fields: Fields) -> Response:
     name = f"batch_{secrets.token_hex(12)}"
     rows: list[list[Any]] = []  # custom_id, None, error
     new: list[New] = []
-    for number, (custom, job) in enumerate(_lines(service, caller.tenant, source)):
+    for number, (custom, job) in enumerate(_lines(service, caller, source)):
         if isinstance(job, ApiError):
             rows.append([custom, job.body()["error"]])
             continue
@@ -156,7 +156,7 @@ def create_batch(call: Call, fields: Fields) -> Response:
     return JSONResponse(_batch(service.db, _batch_row(service.db, caller, name)))
 
 
-def _lines(service: Service, tenant: str, source: str) -> Iterator[tuple[Any, New | ApiError]]:
+def _lines(service: Service, caller: Caller, source: str) -> Iterator[tuple[Any, New | ApiError]]:
     """Each line's custom_id, and what it asks for or why it cannot."""
     lines = [line for line in service.store.load(f"files/{source}").splitlines() if line.strip()]
     if not 1 <= len(lines) <= LINES:
@@ -169,8 +169,8 @@ def _lines(service: Service, tenant: str, source: str) -> Iterator[tuple[Any, Ne
             asks = said.get("method") == "POST" and said.get("url") == "/v1/videos"
             if not asks or not isinstance(said.get("body"), dict):
                 raise ApiError(400, "A line needs method POST, url /v1/videos and a body", code="invalid_line")
-            with service.sources(tenant) as sources:
-                job = new_job(understand(said["body"], service, sources, "batch"), tenant, sources)
+            with service.sources(caller) as sources:
+                job = new_job(understand(said["body"], service, sources, "batch"), caller.tenant, sources)
             yield custom, job
         except ApiError as error:
             yield custom, error

@@ -19,6 +19,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tenku.errors import UserError
+from tenku.policy import Policy
 from tenku.serving import jobs
 from tenku.serving.access import add_key, all_keys
 from tenku.serving.app import build
@@ -86,6 +87,7 @@ def models_of(given: Sequence[str]) -> dict[str, str]:
 
 def serve(settings: Settings) -> None:
     """Serves until told to stop; then lets the workers put their jobs back. Raises UserError where it cannot start."""
+    Policy.find()  # one that cannot be read is said before anybody asks
     db, store = Database(settings.db), Store(settings.files)
     service = Service(db, store, tuple(settings.models), settings.needs_key, settings.most_queued)
     listening = _listen(settings.host, settings.port)
@@ -183,14 +185,14 @@ def sweep(db: Database, store: Store, seen: Collection[str] = ()) -> set[str]:
     there = store.attempts()  # before the rows: an attempt seen here has its row by now
     kept: set[tuple[str, str]] = set()
     with db.read() as connection:
-        for row in connection.execute(select(jobs_table.c.id, jobs_table.c.token, jobs_table.c.status,
-                                             jobs_table.c.completed_at > db.clock - SWEEP,
-                                             *(jobs_table.c[name] for name in ("inputs", "saved", "parts")))):
-            name, token, status, fresh, inputs, saved, parts = row
+        t = jobs_table.c
+        for name, token, status, fresh, inputs, saved, parts, film in connection.execute(select(
+                t.id, t.token, t.status, t.completed_at > db.clock - SWEEP, t.inputs, t.saved, t.parts,
+                t.film.is_not(None)).where(t.status != "failed")):
             kept |= {(name, str(token))} if status in ("in_progress", "completed") else set()
-            kept |= {(name, "inputs")} if inputs and status != "failed" else set()
+            kept |= {(name, "inputs")} if inputs else set()
             going_on = [*(saved or {}).get("keys", []), *(part["key"] for part in parts or [])]
-            if status in jobs.ACTIVE or fresh:
+            if status in jobs.ACTIVE or fresh or (film and status == "completed"):  # a changed film keeps its shots
                 kept |= {(name, key.split("/")[1]) for key in going_on}
     unborn = {job for job, token in there if token == "inputs" and (job, token) not in kept}
     for job, token in there:

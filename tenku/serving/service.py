@@ -29,9 +29,9 @@ class Service:
     most_queued: int = 1000
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def sources(self, tenant: str) -> Sources:
+    def sources(self, caller: Caller) -> Sources:
         """A place for what one call brings."""
-        return Sources(self.db, self.store, tenant)
+        return Sources(self.db, self.store, caller.tenant, caller.name)
 
 
 def service_of(call: Call) -> tuple[Service, Caller]:

@@ -55,8 +55,9 @@ class Source:
 class Sources:
     """The sources of one call, by the name that a Request knows them by: "sha256:..."."""
 
-    def __init__(self, db: Database, store: Store, tenant: str) -> None:
-        self.db, self.store, self.tenant = db, store, tenant
+    def __init__(self, db: Database, store: Store, tenant: str, key: str = "") -> None:
+        """key: the name of the key that the call came with."""
+        self.db, self.store, self.tenant, self.key = db, store, tenant, key
         self.found: dict[str, Source] = {}
         self._measured: dict[tuple[str, float], tuple[int, tuple[int, int]]] = {}
         self._held = tempfile.TemporaryDirectory(prefix="tenku-given-")

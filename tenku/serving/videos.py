@@ -9,16 +9,17 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import Body, Path, Query
-from sqlalchemy import insert, select
+from fastapi import Path, Query
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as Call
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tenku.serving import jobs, pace
+from tenku.serving.allowed import allow, allow_character
 from tenku.serving.asked import Asked, fingerprint, parse, refuse_unknown, understand
 from tenku.serving.characters import add_character, find_character, show, words_of
-from tenku.serving.db import feedback, history
+from tenku.serving.db import history
 from tenku.serving.errors import ApiError
 from tenku.serving.jobs import Job, New
 from tenku.serving.service import Fields, Service, service_of
@@ -27,9 +28,6 @@ from tenku.serving.store import Store
 from tenku.serving.verifying import examine
 
 VARIANTS = ("video", "thumbnail", "spritesheet", "preview")
-REASONS = {"good": ("beautiful", "true to the prompt", "good motion", "surprising"),
-           "bad": ("wrong thing", "wrong place", "wrong colour", "wrong action", "wrong camera", "ugly", "flickers",
-                   "impossible")}
 SHOWN = ("mode", "way", "negative_prompt", "fps", "seed", "steps", "guidance", "motion", "strength", "camera", "tracks",
          "captions", "keep")
 FILM = ("title", "shots", "making", "made", "kept")
@@ -58,7 +56,7 @@ def extend_video(call: Call, fields: Fields) -> Response:
 def make(call: Call, fields: Mapping[str, Any], route: str, base: dict[str, Any] | None = None) -> Response:
     """Understands a call and accepts its job. base: what the route says; it then takes the field `video`."""
     service, caller = service_of(call)
-    with service.sources(caller.tenant) as sources:
+    with service.sources(caller) as sources:
         if base is not None:
             if fields.get("video") is None:
                 raise ApiError(400, "The video is missing", code="invalid_value", param="video")
@@ -77,9 +75,10 @@ def remix_video(call: Call, id: VideoId, fields: Fields) -> Response:
         raise ApiError(400, "The prompt is missing", code="invalid_value", param="prompt")
     if parent["film"]:
         raise ApiError(400, "A film is made again by its storyboard", code="unsupported_mode", param="id")
-    with service.sources(caller.tenant) as sources:
+    with service.sources(caller) as sources:
         sources.adopt(parent)
         request = parse({**parent["request"], **changes})
+        allow(request, sources)
         asked = Asked(parent["model"], request, parent["asked"], fingerprint(f"remix {id}", fields),
                       parent["frames"] or request.frames, made_from=sources.videos())
         return submit(call, asked, sources, parent=id)
@@ -123,10 +122,12 @@ def create_character(call: Call, fields: Fields) -> Response:
         if given is None:
             raise ApiError(400, "Give a description, or a video that Tenku made", code="invalid_value",
                            param="description")
-        with service.sources(caller.tenant) as sources:
+        with service.sources(caller) as sources:
             source = sources.found[sources.take(given, "video")]
             said = words_of(source.job["request"] if source.job else _asked_of(source.path))
-    return JSONResponse(show(add_character(service.db, caller.tenant, fields.get("name", ""), said)))
+    name = fields.get("name", "")
+    allow_character(str(name), str(said), caller.name)
+    return JSONResponse(show(add_character(service.db, caller.tenant, name, said)))
 
 
 def _asked_of(path: FilePath) -> Mapping[str, Any]:
@@ -214,6 +215,41 @@ async def follow_video(call: Call, id: VideoId) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
+async def stream_video(call: Call, id: VideoId) -> Response:
+    """The video as a growing mp4 while it is being made: what is finished, and the rest as it comes.
+
+    A finished one, or one that is dreamt all at once, comes whole.
+    """
+    service, caller = service_of(call)
+    job = await run_in_threadpool(jobs.get, service.db, caller.tenant, id)
+    if job["status"] in jobs.ACTIVE and job["request"]["seconds"] and not job["film"]:
+        return StreamingResponse(_growing(service, caller.tenant, job), media_type="video/mp4",
+                                 headers={"x-accel-buffering": "no"})
+    return await run_in_threadpool(video_content, call, id)
+
+
+async def _growing(service: Service, tenant: str, job: Job) -> AsyncIterator[bytes]:
+    """The pieces of a clip; all of its file where it had none when it was done. Ends early where nothing comes."""
+    sent = ticks = 0
+    while True:
+        parts = job["parts"] or []
+        for part in parts[sent:]:
+            yield await run_in_threadpool(service.store.load, part["key"])
+        sent = len(parts)
+        if job["status"] not in jobs.ACTIVE or service.stopping.is_set():
+            break
+        if ticks % 8 == 0:
+            await run_in_threadpool(jobs.watch, service.db, job["id"])
+        ticks += 1
+        await asyncio.sleep(LOOK)
+        try:
+            job = await run_in_threadpool(jobs.get, service.db, tenant, job["id"])
+        except ApiError:
+            return
+    if job["status"] == "completed" and not sent:
+        yield await run_in_threadpool(service.store.load, job["artifacts"]["video"]["key"])
+
+
 def video_content(
     call: Call, id: VideoId, variant: Annotated[str, Query(pattern=f"^({'|'.join(VARIANTS)})$")] = "video"
 ) -> Response:
@@ -283,44 +319,6 @@ def delete_video(call: Call, id: VideoId) -> Response:
     jobs.remove(service.db, caller.tenant, id)
     service.store.remove(id)
     return JSONResponse({"id": id, "object": "video.deleted", "deleted": True})
-
-
-# -- feedback -------------------------------------------------------------------------------------------------
-
-
-def give_feedback(call: Call, id: VideoId, fields: Annotated[dict[str, Any], Body(embed=False)]) -> Response:
-    """What somebody thinks of a video: rating 1, 0 or -1, reasons, words, harmful, better_than, consent."""
-    service, caller = service_of(call)
-    job = jobs.get(service.db, caller.tenant, id)
-    refuse_unknown(fields, ("rating", "reasons", "words", "harmful", "better_than", "consent"))
-    other = fields.get("better_than")
-    if other is not None:
-        worse = jobs.get(service.db, caller.tenant, str(other))
-    rating, reasons, words = fields.get("rating", 1 if other else 0), fields.get("reasons", []), fields.get("words", "")
-    known = [reason for reasons in REASONS.values() for reason in reasons]
-    flags = [fields.get(name, False) for name in ("harmful", "consent")]
-    for param, fine in (("rating", rating in (-1, 0, 1) and not isinstance(rating, bool)),
-                        ("reasons", isinstance(reasons, list) and all(reason in known for reason in reasons)),
-                        ("words", isinstance(words, str) and len(words) <= 2000),
-                        ("harmful", all(isinstance(flag, bool) for flag in flags))):
-        if not fine:
-            raise ApiError(400, f"{param} cannot be so", code="invalid_value", param=param)
-    clip = {"chosen": job["facts"], **({"rejected": worse["facts"], "rejected_request": worse["request"]}
-                                       if other is not None else {})}
-    with service.db.write() as connection:
-        connection.execute(insert(feedback).values(
-            job=id, other=other, tenant=caller.tenant, at=service.db.clock, rating=rating, reasons=reasons,
-            words=words, harmful=int(flags[0]), consent=int(flags[1]), request=job["request"], clip=clip))
-    return JSONResponse({"object": "video.feedback", "id": id, "recorded": True})
-
-
-def export_feedback(call: Call) -> Response:
-    """All feedback, one JSON object a line: a preference dataset. `consent` says what may be learnt from."""
-    service, _ = service_of(call)
-    with service.db.read() as connection:
-        rows = connection.execute(select(feedback).order_by(feedback.c.seq)).mappings().all()
-    lines = [json.dumps({**row, "harmful": bool(row["harmful"]), "consent": bool(row["consent"])}) for row in rows]
-    return Response("".join(line + "\n" for line in lines), media_type="application/jsonl")
 
 
 # -- how a job reads ------------------------------------------------------------------------------------------

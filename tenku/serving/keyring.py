@@ -29,7 +29,7 @@ def create_key(call: Call, fields: Fields) -> Response:
     refuse_unknown(fields, ("name", "scopes", "most_waiting", "most_daily"))
     name, scopes = fields.get("name"), fields.get("scopes", ["read", "write"])
     limits = {limit: fields.get(limit) for limit in ("most_waiting", "most_daily")}
-    whole = [value is None or isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
+    whole = [value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31)
              for value in limits.values()]
     for param, fine in (("name", isinstance(name, str) and 1 <= len(name.strip()) <= 80 and name.isprintable()),
                         ("scopes", isinstance(scopes, list) and bool(scopes) and all(s in SCOPES for s in scopes)),

@@ -33,7 +33,7 @@ export function storyboard() {
   const cast = Object.fromEntries(board.cast.filter((one) => one.name.trim()).map((one) => [one.name.trim(), one.looks.trim()]));
   return { ...some({ title: board.title.trim(), style: board.style.trim() }), size: board.size, seed: board.seed, steps: board.steps, ...some({ negative: board.negative.trim() }),
     ...(Object.keys(cast).length ? { cast } : {}), shots: board.shots.map((one, i) => ({ prompt: one.prompt.trim(), seconds: one.seconds, ...some({ camera: one.camera.trim(),
-      transition: i && one.transition !== "cut" && `${one.transition} ${one.lasts}`, text: one.text.trim(), continues: i > 0 && one.continues && !one.keyframes.length,
+      transition: i > 0 && one.transition !== "cut" && `${one.transition} ${one.lasts}`, text: one.text.trim(), continues: i > 0 && one.continues && !one.keyframes.length,
       keyframes: one.keyframes.map((key) => `${key.source}@${key.at}`) }) })) };
 }
 

@@ -36,7 +36,8 @@ def create_key(call: Call, fields: Fields) -> Response:
                         *zip(limits, whole, strict=True)):
         if not fine:
             raise ApiError(400, f"{param} cannot be so", code="invalid_value", param=param)
-    id_, secret = add_key(service.db, str(name).strip(), scopes=sorted(set(scopes), key=SCOPES.index), **limits)
+    id_, secret = add_key(service.db, str(name).strip(), scopes=sorted(set(scopes), key=SCOPES.index),
+                          most_waiting=limits["most_waiting"], most_daily=limits["most_daily"])
     made = next(row for row in all_keys(service.db) if row["id"] == id_)
     return JSONResponse({**_key(made), "key": secret})
 

@@ -45,10 +45,11 @@ export async function clip(place, { rest: [id], leaving }) {
   return undefined;
 }
 
+const ROUND = 2.1; // seconds that are dreamt at once; what is longer grows, and can be seen as it does
 function making(place, video, leaving) {
   const again_ = () => { if (location.hash === `#/clip/${video.id}`) dispatchEvent(new HashChangeEvent("hashchange")); };
   const early = h("div", { class: "row" });
-  if (video.tenku.streamable) early.append(h("button", { type: "button", onclick: () => early.replaceChildren(
+  if (Number(video.seconds) > ROUND && !video.tenku.film) early.append(h("button", { type: "button", onclick: () => early.replaceChildren(
     h("video", { src: stream(video.id), controls: true, autoplay: true, muted: true, playsInline: true, class: "early", "aria-label": `${video.prompt}, as far as it is made` })) }, "See what is there already"));
   fill(place, h("header", {}, h("h1", {}, "Being made"), h("p", { class: "soft" }, "It grows sharp by itself. You can leave; it goes on.")), h("div", { class: "wall large one" }, living(video, { leaving, done: again_ })), early);
 }

@@ -38,6 +38,7 @@ IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 # darker than it should.
 _SWS_BILINEAR, _SWS_AREA, _SWS_EXACT = 0x2, 0x20, 0x2000 | 0x4000 | 0x40000 | 0x80000
 
+REORDERED = 2  # frames that x264 gives before their time
 ONE_THREAD = 320 * 240  # pixels of a frame below which threads would wait for each other more than they work
 MAX_PIXELS = 4096 * 4096  # one frame of an untrusted file
 MAX_DECODED_BYTES = 1 << 30  # all frames of an untrusted file that are kept, as RGB
@@ -156,6 +157,40 @@ def encode(clip: Clip, ending: str) -> bytes:
     return buffer.getvalue()
 
 
+def fragment(data: bytes, first: int) -> bytes:
+    """An mp4 as a piece of a longer one that is still being made: fragmented, its pictures from frame `first` on.
+
+    The piece that begins at 0 has the header; the others are only to be put behind it. Nothing is encoded again.
+    """
+    import av
+
+    buffer = io.BytesIO()
+    options = {"movflags": "+frag_keyframe+empty_moov+default_base_moof+frag_discont",
+               "fflags": "+bitexact", "avoid_negative_ts": "disabled"}
+    with (av.open(io.BytesIO(data), format="mp4") as source,
+          av.open(buffer, mode="w", format="mp4", options=options) as out):
+        video = source.streams.video[0]
+        stream = out.add_stream_from_template(video)
+        one = round(1 / (float(video.average_rate) * float(video.time_base)))  # ticks of a frame
+        packets = (packet for packet in source.demux(video) if packet.pts is not None)
+        for number, packet in enumerate(packets, first):  # counted anew: a piece of one frame has none to reorder
+            packet.pts += (first + REORDERED) * one
+            packet.dts = number * one
+            packet.stream = stream
+            out.mux(packet)
+    written = buffer.getvalue()
+    start = 0 if first == 0 else _box(written, b"moof")
+    return written[start : _box(written, b"mfra")]
+
+
+def _box(data: bytes, kind: bytes) -> int:
+    """Where the first top-level box of a kind begins in an mp4; its end where there is none."""
+    at = 0
+    while at < len(data) and data[at + 4 : at + 8] != kind:
+        at += max(8, int.from_bytes(data[at : at + 4], "big"))
+    return min(at, len(data))
+
+
 def write_lossless(frames: Frames, fps: float) -> bytes:
     """Rendered truth as H.264 RGB without loss, in mp4: the same frames give the same bytes."""
     buffer = io.BytesIO()
@@ -218,23 +253,39 @@ def read_clip(path: Path, sample: int | None = None) -> Clip:
         return decode(file, kind, sample)
 
 
-def read_at(path: Path, fps: float) -> Clip:
+def read_at(path: Path, fps: float, least: tuple[int, int] | None = None) -> Clip:
     """The frames of a video or image that somebody else made, shown at a rate of `fps`.
 
     Every frame stays until the next one's time, so variable rates come out right. Pictures are upright as their maker
-    marked them; what is transparent lies on white; sound is left out. An image is one frame. Raises UserError like
-    `read_clip`.
+    marked them; what is transparent lies on white; sound is left out. An image is one frame. least: width and height
+    in pixels; pictures more than four times as large are halved, thirded and so on as they come, to no less than twice
+    that, so that a long clip need not lie in memory as it was filmed. Raises UserError like `read_clip`.
     """
     kind = kind_of(path)
     with path.open("rb") as file:
-        if kind in ("png", "jpeg", "webp"):
-            clip = _decode_image(file, kind)
-            count = max(1, round(len(clip.frames) * fps / clip.fps))
-            _check_length(count, count * clip.frames[0].size)
-            if len(clip.frames) == 1:
-                return Clip(clip.frames, fps)
-            return Clip(clip.frames[(np.arange(count) * clip.fps / fps).astype(int).clip(0, len(clip.frames) - 1)], fps)
-        return Clip(_decode(file, kind, fps=fps).frames, fps)
+        return decode_at(file, kind, fps, least)
+
+
+def decode_at(file: BinaryIO, kind: str, fps: float, least: tuple[int, int] | None = None) -> Clip:
+    """`read_at` for an open file of a kind that `sniff` named."""
+    if kind not in ("png", "jpeg", "webp"):
+        return Clip(_decode(file, kind, at=(fps, least)).frames, fps)
+    clip = _decode_image(file, kind, least=least)
+    count = max(1, round(len(clip.frames) * fps / clip.fps))
+    _check_length(count, count * clip.frames[0].size)
+    if len(clip.frames) == 1:
+        return Clip(clip.frames, fps)
+    return Clip(clip.frames[(np.arange(count) * clip.fps / fps).astype(int).clip(0, len(clip.frames) - 1)], fps)
+
+
+def _reduced(picture: Frames, least: tuple[int, int] | None) -> Frames:
+    """A picture [H, W, 3] by whole parts smaller, where it is much larger than needed."""
+    times = 1 if least is None else min(picture.shape[1] // (2 * least[0]), picture.shape[0] // (2 * least[1]))
+    if times < 2:
+        return picture
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).reduce(times))
 
 
 def decode(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
@@ -244,7 +295,9 @@ def decode(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
     return _decode(file, kind, sample)
 
 
-def _decode_image(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
+def _decode_image(
+    file: BinaryIO, kind: str, sample: int | None = None, least: tuple[int, int] | None = None
+) -> Clip:
     import warnings
 
     from PIL import Image, ImageSequence
@@ -258,7 +311,7 @@ def _decode_image(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
                 if count > MAX_FRAMES or count * image.width * image.height * 3 > MAX_DECODED_BYTES:
                     raise UserError(f"the animation has {count} frames", "cut it into parts")
                 step = 1 if sample is None else 1 << max(0, (count // sample).bit_length() - 1)
-                frames = [np.asarray(_opaque(frame))
+                frames = [_reduced(np.asarray(_opaque(frame)), least)
                           for i, frame in enumerate(ImageSequence.Iterator(image)) if i % step == 0]
                 fps = 1000 / max(1, image.info.get("duration", 1000) if count > 1 else 1000)
                 return Clip(np.stack(frames), fps / step)
@@ -293,7 +346,10 @@ def _check_length(frames: float, pixels: float) -> None:
         raise UserError("the video is too long for its size", "cut it into parts")
 
 
-def _decode(file: BinaryIO, demuxer: str, sample: int | None = None, fps: float | None = None) -> Clip:
+At = tuple[float, tuple[int, int] | None]  # frames per second, and `read_at`'s least size
+
+
+def _decode(file: BinaryIO, demuxer: str, sample: int | None = None, at: At | None = None) -> Clip:
     import av
 
     try:
@@ -310,7 +366,7 @@ def _decode(file: BinaryIO, demuxer: str, sample: int | None = None, fps: float 
             seconds = float(video.duration * video.time_base) if video.duration and video.time_base else 0.0
             count = max(video.frames, seconds * rate)
             _check_length(count, count * video.codec_context.width * video.codec_context.height)
-            frames, step = _kept(source, sample) if fps is None else (_timed(source, rate, fps), 1)
+            frames, step = _kept(source, sample) if at is None else (_timed(source, rate, *at), 1)
     except UserError:
         raise
     except (av.error.FFmpegError, EOFError, ValueError, OverflowError, MemoryError):
@@ -346,7 +402,7 @@ def _kept(source: Any, sample: int | None) -> tuple[list[Frames], int]:
             raise UserError(f"the video decodes to more than {MAX_DECODED_BYTES >> 30} GiB", "cut it into parts")
 
 
-def _timed(source: Any, rate: float, fps: float) -> list[Frames]:
+def _timed(source: Any, rate: float, fps: float, least: tuple[int, int] | None) -> list[Frames]:
     """The frames that are seen at 0, 1 / fps, 2 / fps ...; the last stays for one frame of the usual rate."""
     shown: list[Frames] = []
     start = last = None
@@ -359,7 +415,7 @@ def _timed(source: Any, rate: float, fps: float) -> list[Frames]:
         _check_length(max(count, end * fps), max(pixels, end * fps * frame.width * frame.height))
         if last is not None:
             shown += [last] * (math.ceil(end * fps - 1e-3) - len(shown))
-        turned = np.rot90(_rgb(frame, None), round(frame.rotation / 90))
+        turned = _reduced(np.rot90(_rgb(frame, None), round(frame.rotation / 90)), least)
         last = turned if last is None or turned.shape == last.shape else _rgb(frame, last.shape)
         if len(shown) * last.size > MAX_DECODED_BYTES:
             raise UserError(f"the video decodes to more than {MAX_DECODED_BYTES >> 30} GiB", "cut it into parts")

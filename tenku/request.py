@@ -25,6 +25,7 @@ MAX_SEED = 2**63 - 1
 SAID = 60  # characters of a wrong value that an error repeats
 LIKE = 'say what to show, such as "a red ball bouncing on a beach"'
 DEFAULT_SIZE = Size(128, 80)
+LARGEST = 256  # pixels of a side: a clip made from a larger one has about the size that the model was trained for
 # mode -> how many inputs it takes, and the ways in which it goes; the first way is meant where none is said
 MODES: dict[str, tuple[range, tuple[str, ...]]] = {
     "generate": (range(MAX_INPUTS + 1), ("",)),  # from words, and keyframes
@@ -84,6 +85,10 @@ class Request:
         if len(self.inputs) not in count:
             raise UserError(f"inputs cannot be {len(self.inputs)} for {self.mode}",
                             f"give {count.start}" if len(count) == 1 else f"from {count.start} to {count.stop - 1}")
+        late = [one.at for one in self.inputs if self.mode == "generate" and round(one.at * self.fps) >= self.frames]
+        if late:
+            raise UserError(f"inputs cannot be at {late[0]:g} s of {(self.frames - 1) / self.fps:g} s",
+                            "an earlier time, or more seconds")
         if (self.way in ("inside", "outside")) != bool(self.mask):
             raise UserError(f"mask cannot be {_say(self.mask)} for {self.mode} {self.way}".rstrip(),
                             "a mask goes with the ways inside and outside of edit")
@@ -118,9 +123,36 @@ class Request:
             return 1
         return 1 + GROUP * max(1, int(self.seconds * self.fps / GROUP + 0.5))
 
+    def length(self, given: Sequence[int]) -> int:
+        """How many frames the clip has that leaves, where the inputs have so many frames at `fps`."""
+        if self.mode == "generate":
+            return self.frames
+        add = max(1, round(self.seconds * self.fps))
+        if self.mode == "loop":
+            return given[0] + add if given else self.frames - 1
+        if self.mode == "edit":
+            return given[0]
+        if self.way == "morph":
+            return (min(given) - 1) // GROUP * GROUP + 1
+        return whole(sum(given) + add)
+
     def each(self) -> list[Request]:
         """One request per sample: sample i is what seed + i gives alone, so any take can be made again."""
         return [replace(self, seed=self.seed + i, samples=1) for i in range(self.samples)]
+
+
+def size_like(width: int, height: int) -> Size:
+    """The size of a clip made from one of so many pixels: its own where the model knows such sizes, else its aspect."""
+    if min(width, height) >= 32 and max(width, height) <= LARGEST:
+        return Size(width, height)
+    unit = (DEFAULT_SIZE.width * DEFAULT_SIZE.height / (width * height)) ** 0.5 / 16
+    wide, high = (max(32, min(1024, 16 * round(n * unit))) for n in (width, height))
+    return Size(wide, high)
+
+
+def whole(frames: int) -> int:
+    """At least so many frames, such that a clip can have them."""
+    return 1 + -(-(frames - 1) // GROUP) * GROUP
 
 
 def _plain(value: Any) -> Any:

@@ -12,8 +12,8 @@ from tenku.errors import UserError
 from tenku.serving import access, app
 from tenku.serving.access import add_key, all_keys, revoke_key
 from tenku.serving.db import Database
+from tenku.serving.service import Service
 from tenku.serving.store import Store
-from tenku.serving.videos import Service
 
 HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 ID = "video_" + "0" * 24

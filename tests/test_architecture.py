@@ -23,8 +23,8 @@ LAYERS = [
     "errors", "types", "config", "rng", "media", "untrusted", "sound", "inputs", "request", "data.ledger",
     "data.shards", "world", "director", "data", "model", "sampling", "engines",
     "sampling.window", "sampling.moves", "sampling.circle", "sampling.generate",
-    "provenance", "film", "evaluation.sheet", "evaluation.sight", "evaluation.probe", "training",
-    "evaluation", "serving", "cli", "__main__",
+    "provenance", "disguise", "moderation", "policy", "film", "evaluation.sheet", "evaluation.sight",
+    "evaluation.probe", "training", "evaluation", "serving", "cli", "__main__",
 ]
 ABOVE_THE_MODEL = {"errors", "types", "config", "rng", "media", "inputs", "request", "world"}  # need no network at all
 

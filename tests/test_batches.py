@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 from tenku.serving import app, jobs
 from tenku.serving.batches import settle_batches
 from tenku.serving.db import Database
+from tenku.serving.service import Service
 from tenku.serving.store import Store
-from tenku.serving.videos import Service
 
 
 def test_results_are_written_once_when_all_are_over(tmp_path: Path):

@@ -186,3 +186,11 @@ def test_the_schema_for_editors_knows_what_the_reader_knows(tmp_path: Path, caps
         (tmp_path / "wrong.yaml").write_text(wrong)
         with pytest.raises(UserError):
             read(tmp_path / "wrong.yaml")
+
+
+def test_a_forbidden_shot_is_refused_with_its_line(tmp_path, capsys):
+    board = tmp_path / "story.yaml"
+    board.write_text("shots:\n  - {prompt: a red ball, seconds: 1}\n  - {prompt: a n4ked woman, seconds: 1}\n")
+    assert main(["film", str(board)]) == 2
+    assert "story.yaml:3: prompt is refused by the rule sexual" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == [board]

@@ -12,7 +12,7 @@ import servers
 from sqlalchemy import func, select, update
 
 from tenku.errors import UserError
-from tenku.serving import jobs
+from tenku.serving import jobs, pace
 from tenku.serving.db import Database, deliveries, history, meta, version
 from tenku.serving.db import jobs as table
 from tenku.serving.errors import ApiError
@@ -257,19 +257,19 @@ def test_a_page_can_be_of_some_jobs_only(db):
 
 def test_the_eta_follows_measured_speed(db):
     job = jobs.submit(db, new())
-    assert jobs.eta(db, job) is None
+    assert pace.eta(db, job) is None
     jobs.complete(db, jobs.claim(db, "w", MODELS), {}, {}, None)
-    assert jobs.eta(db, jobs.get(db, "ann", job["id"])) is None
+    assert pace.eta(db, jobs.get(db, "ann", job["id"])) is None
     with db.write() as connection:
         connection.execute(update(jobs.speeds).values(per_work=0.1))
     first, second = jobs.submit(db, new()), jobs.submit(db, new())
-    assert jobs.eta(db, first) == pytest.approx(10)
-    assert jobs.eta(db, second) == pytest.approx(20)
+    assert pace.eta(db, first) == pytest.approx(10)
+    assert pace.eta(db, second) == pytest.approx(20)
     running = jobs.claim(db, "w", MODELS)
     with db.write() as connection:
         connection.execute(update(table).where(table.c.id == running["id"]).values(
             started_at=db.clock - 4, done=8, total=10))
-    assert jobs.eta(db, jobs.get(db, "ann", running["id"])) == pytest.approx(1, abs=0.2)
+    assert pace.eta(db, jobs.get(db, "ann", running["id"])) == pytest.approx(1, abs=0.2)
 
 
 def test_the_end_of_a_job_and_its_webhooks_are_one(db):

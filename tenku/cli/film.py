@@ -7,8 +7,13 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tenku.errors import UserError
+
+if TYPE_CHECKING:
+    from tenku.film.storyboard import Storyboard
+    from tenku.policy import Policy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Reads, makes what is not there yet, cuts, seals. An interrupted run keeps the shots that are done."""
     from tenku.film.storyboard import SCHEMA, read
+    from tenku.policy import Policy
 
     if arguments.schema:
         print(SCHEMA.read_text(), end="")
@@ -33,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("no storyboard is given", "tenku film story.yaml -o film.mp4; docs/film.md has an example")
     started = time.monotonic()
     board = read(arguments.storyboard)
+    _allowed(board, Policy.find(), arguments.storyboard.name)
     if arguments.check:
         print(f"{arguments.storyboard}: {len(board.shots)} shots, "
               f"{sum(shot.request.seconds for shot in board.shots):g} s, all well")
@@ -58,6 +65,19 @@ def run(arguments: argparse.Namespace) -> int:
     if timeline is None:
         print('note: no timeline for editors: pip install "tenku[film]"', file=sys.stderr)
     return 0
+
+
+def _allowed(board: Storyboard, policy: Policy, name: str) -> None:
+    """Raises Refused for a film, naming the line of the shot. What is written over pictures counts as said."""
+    from tenku.policy import Refused
+
+    policy.check_words([("title", board.title)])
+    for shot in board.shots:
+        try:
+            policy.check(shot.request)
+            policy.check_words([("prompt", shot.request.prompt), ("text", shot.text)])
+        except Refused as no:
+            raise Refused(no.rule, f"{name}:{shot.line}: {no.field}", no.says) from None
 
 
 class _Progress:

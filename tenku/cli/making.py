@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tenku.request import Request
     from tenku.sampling.generate import Result, Step
 
-LARGEST = 256  # pixels of a side: what is larger is made at about the size that the model was trained for
 PREVIEWS = 8  # pictures over the whole work
 
 # flag -> (field of the Request, what it stands for, what it does); the Request holds the defaults
@@ -103,14 +102,9 @@ def size_of(source: str) -> str:
     """The size of a clip made from another: its own where the model knows such sizes, else of its aspect."""
     from tenku import media
     from tenku.inputs import Given
-    from tenku.request import DEFAULT_SIZE
+    from tenku.request import size_like
 
-    width, height = media.read_at(Path(Given.parse(source).source), 0.1).size  # upright, and a frame in ten seconds
-    if min(width, height) >= 32 and max(width, height) <= LARGEST:
-        return f"{width}x{height}"
-    unit = (DEFAULT_SIZE.width * DEFAULT_SIZE.height / (width * height)) ** 0.5 / 16
-    wide, high = (max(32, min(1024, 16 * round(n * unit))) for n in (width, height))
-    return f"{wide}x{high}"
+    return str(size_like(*media.read_at(Path(Given.parse(source).source), 0.1).size))  # upright, a frame in ten seconds
 
 
 def _caption(text: str) -> tuple[str, str]:
@@ -129,8 +123,11 @@ def _camera(said: str | None) -> Any:
 
 
 def make(request: Request, arguments: argparse.Namespace) -> int:
-    """Checks, makes, seals and says so. An interrupted run leaves no file."""
+    """Checks, also against the policy; makes, seals and says so. An interrupted run leaves no file."""
+    from tenku.policy import Policy
+
     started = time.monotonic()
+    Policy.find().check(request)
     files = targets(arguments.output, request)
     _check(request, files, arguments.preview)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from tenku.types import Clip
 SEEN = 17  # frames at the ends of shots that a dreamt transition, or a shot that continues, goes on from
 TITLE = 2.0  # seconds
 
+Held = tuple[Path, Clip]  # a file, and what is in it
 OnStep = Callable[[str, Step], None]  # what is being made, and how far
 
 
@@ -40,6 +42,7 @@ class Piece:
 
     clip: Clip
     file: Path  # the sealed clip
+    latents: Path  # beside it, from which the film is cut
     fresh: bool  # made now, not kept from before
 
 
@@ -64,12 +67,19 @@ class Film:
     fps: float
     made: int  # parts that were dreamt
     kept: int  # parts that were there from before
+    clip: Clip  # before it was marked
+    record: dict[str, Any]  # as it was sealed
 
 
-def make(board: Storyboard, path: Path, on_step: OnStep | None = None) -> Film:
+def make(
+    board: Storyboard, path: Path, on_step: OnStep | None = None, *, shots_in: Path | None = None,
+    given: Mapping[str, Held] | None = None, on_part: Callable[[Piece], None] | None = None,
+) -> Film:
     """Makes the film of a storyboard at `path`, sealed, with an OpenTimelineIO file beside it where that is installed.
 
-    Raises UserError for what cannot be made; a film that was there stays as it was.
+    shots_in: the folder of the parts (default: beside the film); given: keyframes in memory and their files, by the
+    "sha256:..." that shots name them by; on_part: called with every part, as soon as it is there. Raises
+    UserError for what cannot be made; a film that was there stays as it was.
     """
     shots = board.shots
     formats = {(str(s.request.size), s.request.fps, s.request.model) for s in shots}
@@ -79,7 +89,7 @@ def make(board: Storyboard, path: Path, on_step: OnStep | None = None) -> Film:
     if board.sound is not None:
         kind_of(board.sound)
     engine = load(shots[0].request.model)
-    studio = _Studio(engine, path.with_name(f"{path.stem}.shots"), on_step)
+    studio = _Studio(engine, shots_in or path.with_name(f"{path.stem}.shots"), on_step, given or {}, on_part)
     pieces: list[Piece] = []
     frames: list[np.ndarray] = []
     cuts: list[Cut] = []
@@ -113,14 +123,17 @@ def make(board: Storyboard, path: Path, on_step: OnStep | None = None) -> Film:
     files = list(dict.fromkeys(piece.file for piece in pieces))
     seal(whole, record, path, model=studio.model, ingredients=files, sound=board.sound)
     fresh = sum(piece.fresh for piece in pieces)
-    return Film(path, tuple(cuts), len(whole.frames), fps, fresh, len(pieces) - fresh)
+    return Film(path, tuple(cuts), len(whole.frames), fps, fresh, len(pieces) - fresh, whole, record)
 
 
 class _Studio:
     """Dreams parts, and keeps them."""
 
-    def __init__(self, engine: Engine, folder: Path, on_step: OnStep | None) -> None:
-        self.engine, self.folder, self.on_step = engine, folder, on_step
+    def __init__(
+        self, engine: Engine, folder: Path, on_step: OnStep | None, given: Mapping[str, Held],
+        on_part: Callable[[Piece], None] | None,
+    ) -> None:
+        self.engine, self.folder, self.on_step, self.given, self.on_part = engine, folder, on_step, given, on_part
         self.model = Model(engine.name, engine.weights_sha256)
         folder.mkdir(exist_ok=True)
 
@@ -152,16 +165,21 @@ class _Studio:
                 if self.on_step:
                     self.on_step(name, step)
 
-            [result] = generate(request, on_step=report, clips={name_of(clip): clip for clip in clips})
+            [result] = generate(request, on_step=report, clips={
+                **{name: clip for name, (_, clip) in self.given.items()}, **{name_of(clip): clip for clip in clips}})
             with torch.inference_mode():
                 video = torch.from_numpy(result.clip.frames)[None].float() / 127.5 - 1
                 count = torch.tensor([len(result.clip.frames)])
                 tensors = {"latents": self.engine.codec.encode(video), "frames": count}
-            made_of = [Path(given.source) for given in request.inputs] if not clips else []
+            made_of = [] if clips else [self.given[one.source][0] if one.source in self.given else Path(one.source)
+                                        for one in request.inputs]
             seal(result.clip, result.record, file, model=self.model, ingredients=made_of)
             write_tensors(latents, tensors, {})
         tensors, _ = read_tensors(latents)
         with torch.inference_mode():
             video = self.engine.codec.decode(tensors["latents"].float(), request.size.height, request.size.width)[0]
         frames = ((video[: int(tensors["frames"])] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-        return Piece(Clip(np.ascontiguousarray(frames), request.fps), file, fresh)
+        piece = Piece(Clip(np.ascontiguousarray(frames), request.fps), file, latents, fresh)
+        if self.on_part:
+            self.on_part(piece)
+        return piece

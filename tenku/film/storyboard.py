@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,14 +88,28 @@ def read(path: Path) -> Storyboard:
         raise UserError(f"{path.name} is no text", "a storyboard is YAML in UTF-8") from None
     if len(data) > MAX_BYTES:
         raise UserError(f"{path.name} is too long", f"at most {MAX_BYTES >> 20} MiB")
-    root = _parse(text, path.name)
+    return parse(text, path.name, path.parent)
+
+
+Keyframe = Callable[[Any], Any]  # what a storyboard says of one -> an input of a Request
+
+
+def parse(text: str, name: str, folder: Path | None, keyframe: Keyframe | None = None) -> Storyboard:
+    """The storyboard in a text. Raises UserError that gives `name`, line and field.
+
+    folder: where its files lie; None where it can have none, which leaves keyframes to `keyframe`.
+    """
+    root = _parse(text, name)
     _known(root, SETTINGS)
     shots = root.value.get("shots")
     if shots is None or not isinstance(shots.value, list) or not 1 <= len(shots.value) <= MAX_SHOTS:
         raise (shots or root).at.error("the film has no shots", f"shots: a list of 1 to {MAX_SHOTS}")
-    made = tuple(_shot(node, i, root, path.parent) for i, node in enumerate(shots.value))
+    files = _Files(folder, keyframe)
+    made = tuple(_shot(node, i, root, files) for i, node in enumerate(shots.value))
     sound = _text(root, "sound")
-    where = path.parent / sound if sound else None
+    if sound and folder is None:
+        raise root.value["sound"].at.error("cannot be given here", "put sound under the film yourself")
+    where = folder / sound if sound and folder else None
     if where is not None and not where.is_file():
         raise root.value["sound"].at.error(f"there is no file {sound}", "a sound file beside the storyboard")
     return Storyboard(made, _text(root, "title"), where)
@@ -149,7 +164,7 @@ def _known(node: _Node, names: tuple[str, ...]) -> None:
             raise value.at.error("no such field", f"do you mean {near[0]}?" if near else f"one of {', '.join(names)}")
 
 
-def _shot(node: _Node, index: int, root: _Node, folder: Path) -> Shot:
+def _shot(node: _Node, index: int, root: _Node, files: _Files) -> Shot:
     _known(node, SHOT)
 
     def value(name: str) -> Any:
@@ -163,8 +178,8 @@ def _shot(node: _Node, index: int, root: _Node, folder: Path) -> Shot:
             "prompt": words, "negative_prompt": value("negative"), "size": value("size"), "fps": value("fps"),
             "seconds": 2.0 if seconds is None else seconds, "steps": value("steps"), "guidance": value("guidance"),
             "model": value("model"), "motion": value("motion"), "tracks": value("tracks"),
-            "camera": _camera(value("camera"), folder), "captions": _captions(value("captions")),
-            "inputs": [_beside(folder, spec) for spec in value("keyframes") or []] or None,
+            "camera": files.camera(value("camera")), "captions": _captions(value("captions")),
+            "inputs": [files.keyframe(spec) for spec in value("keyframes") or []] or None,
             "seed": value("seed") if "seed" in node.value else Request("x", seed=value("seed") or 0).seed + index,
         })  # fmt: skip
     except UserError as error:
@@ -227,12 +242,6 @@ def _transition(node: _Node, index: int) -> tuple[str, float]:
         raise found.at.error(str(error), error.hint) from None
 
 
-def _camera(said: Any, folder: Path) -> Any:
-    if isinstance(said, str) and said.endswith((".json", ".csv", ".txt")):
-        return camera_file(folder / said)
-    return said
-
-
 def _captions(said: Any) -> Any:
     """["1.5: a dog"] as pairs; YAML itself makes a mapping of what stands without quotes."""
     if not isinstance(said, list):
@@ -246,12 +255,27 @@ def _captions(said: Any) -> Any:
     return pairs
 
 
-def _beside(folder: Path, spec: Any) -> Any:
-    """A keyframe's file is looked for beside the storyboard, never elsewhere."""
-    if not isinstance(spec, str):
-        return spec
-    if Path(spec).is_absolute() or ".." in Path(spec).parts:
-        raise UserError(f"the keyframe {spec[:60]!r} is not beside the storyboard", "put it into the same folder")
-    return str(folder / spec)
+@dataclass(frozen=True)
+class _Files:
+    """What a storyboard may name besides words: files beside it, nothing elsewhere; or what `given` makes of it."""
 
+    folder: Path | None
+    given: Keyframe | None
 
+    def camera(self, said: Any) -> Any:
+        """A camera path, read from its file where it is one."""
+        if not isinstance(said, str) or not said.endswith((".json", ".csv", ".txt")):
+            return said
+        if self.folder is None:
+            raise UserError("camera cannot be a file here", "write its rows: [[t, x, y, z, yaw, pitch], ...]")
+        return camera_file(self.folder / said)
+
+    def keyframe(self, spec: Any) -> Any:
+        """An input of a Request."""
+        if self.given is not None:
+            return self.given(spec)
+        if not isinstance(spec, str) or self.folder is None:
+            return spec
+        if Path(spec).is_absolute() or ".." in Path(spec).parts:
+            raise UserError(f"the keyframe {spec[:60]!r} is not beside the storyboard", "put it into the same folder")
+        return str(self.folder / spec)

@@ -78,7 +78,21 @@ def ingredients(paths: Sequence[Path]) -> tuple[Ingredient, ...]:
     from tenku import media
 
     return tuple(Ingredient(path.read_bytes(), f"ingredient {number}", "componentOf")
-                 for number, path in enumerate(paths, 1) if media.kind_of(path) in MEDIA_TYPES)
+                 for number, path in enumerate(paths, 1) if media.kind_of(path) in MEDIA_TYPES and _fits(path))
+
+
+def _fits(path: Path) -> bool:
+    """False for a file whose manifest is so broken that C2PA takes the file for nothing."""
+    import c2pa
+
+    from tenku import media
+
+    with c2pa.Builder("{}") as builder, path.open("rb") as file:
+        try:
+            builder.add_ingredient("{}", MEDIA_TYPES[media.kind_of(path)], file)
+        except c2pa.C2paError:
+            return False
+    return True
 
 
 def sidecar(path: Path) -> Path:

@@ -126,7 +126,7 @@ def restore(found: Tokens, frames: np.ndarray, codec: Codec, device: torch.devic
     led = torch.zeros_like(found.known)
     led[tuple(torch.tensor(list(found.led)).T)] = True
     high, wide = frames.shape[1:3]
-    firm = codec.spread(led, high, wide).numpy()[: len(frames)] & (found.canvas.weight == FIRM)
+    firm = codec.spread(led, high, wide).numpy()[: len(frames)] & (found.canvas.weight[: len(frames)] == FIRM)
     for t in firm.any((1, 2)).nonzero()[0]:
         picture = torch.from_numpy(found.canvas.frames[t])[None, None].float() / 127.5 - 1
         alone = codec.decode(codec.encode(picture).to(device), high, wide)[0, 0].cpu().numpy()

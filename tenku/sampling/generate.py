@@ -37,6 +37,17 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """A clip between two of its rounds: what another process goes on from, to the same pictures bit by bit."""
+
+    rounds: int  # that are done
+    total: int
+    latents: Tensor  # 1 T H W C of the whole clip; of rounds to come nothing yet
+    rows: Tensor  # 1 T C of its motion
+    finished: Callable[[], Clip]  # decodes the frames from the clip's beginning that will not change any more
+
+
+@dataclass(frozen=True)
 class Result:
     """A finished clip and what made it."""
 
@@ -49,18 +60,21 @@ class Result:
 
 def generate(
     request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None,
-    clips: Mapping[str, Clip] | None = None, **fields: Any,
+    clips: Mapping[str, Clip] | None = None, on_round: Callable[[Saved], None] | None = None,
+    saved: Saved | None = None, **fields: Any,
 ) -> list[Result]:
     """Makes the clips of a request: `generate("a red ball bouncing on a beach", seconds=2, seed=7)`.
 
     clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`).
-    Returns one Result per sample. Every sample is computed by itself, so it is the same alone or among others.
-    Raises UserError for a request that cannot be.
+    on_round: called after every round of a request of one sample; saved: what it was called with, in another process,
+    for the same request and weights. Returns one Result per sample. Every sample is computed by itself, so it is the
+    same alone or among others. Raises UserError for a request that cannot be.
     """
     if not isinstance(request, Request):
         request = Request.parse(fields if request is None else {"prompt": request, **fields})
     request = replace(request, prompt=spelt(request.prompt))
     engine = load(request.model)
+    assert request.samples == 1 or not (on_round or saved), "rounds are saved of one sample"
     made = setting(request, clips)
     grid = engine.codec.grid(made.frames, request.size.height, request.size.width, request.fps)
     given = tokens(made.canvas, engine.codec) if made.canvas else None
@@ -74,7 +88,7 @@ def generate(
     notes = tuple(dict.fromkeys(note for text in said for note in engine.notes(text)))
     results = []
     for i, (single, one) in enumerate(zip(hashed(request).each(), plans, strict=True)):
-        clip = dream(engine, one, _counted(on_step, i * total // len(plans), total), given)
+        clip = dream(engine, one, _counted(on_step, i * total // len(plans), total), given, saved, on_round)
         record = {"request": single.to_json(), "plan": one.to_dict(), "tenku": __version__}
         results.append(Result(clip, record, notes, engine.name, engine.weights_sha256))
     return results
@@ -92,7 +106,10 @@ def _counted(on_step: Callable[[Step], None] | None, done: int, total: int) -> R
 
 
 @torch.inference_mode()
-def dream(engine: Engine, plan: Plan, report: Report | None = None, given: Tokens | None = None) -> Clip:
+def dream(
+    engine: Engine, plan: Plan, report: Report | None = None, given: Tokens | None = None, saved: Saved | None = None,
+    on_round: Callable[[Saved], None] | None = None,
+) -> Clip:
     """Samples a plan, round by round, and decodes it. In each round motion is dreamt first, then what it looks like."""
     if plan.cyclic:
         return circle(engine, plan, report)
@@ -102,7 +119,13 @@ def dream(engine: Engine, plan: Plan, report: Report | None = None, given: Token
     if given is not None:
         latents, done = given.latents.clone(), given.known.clone()
     moves = Moves(engine, plan, whole)
+    if saved:
+        latents, moves.rows = saved.latents.clone(), saved.rows.clone()
     for number, part in enumerate(plan.rounds):
+        if saved and number < saved.rounds:
+            done[part.start : part.stop] = True
+            moves.there[part.known : part.end] = [True] * (part.end - part.known)
+            continue
         before = done.clone()
 
         def show(index: int, x: Tensor, part: Round = part, number: int = number, done: Tensor = before) -> None:
@@ -117,7 +140,19 @@ def dream(engine: Engine, plan: Plan, report: Report | None = None, given: Token
         x = _round(moves, part, number, latents, done, given, show)
         _put(latents, done, x, part)
         done[part.start : part.stop] = True
+        if on_round:
+            on_round(_saved(moves, number, latents, done, given))
     return decode(engine, plan, latents, given)
+
+
+def _saved(moves: Moves, number: int, latents: Tensor, done: Tensor, given: Tokens | None) -> Saved:
+    """What there is after a round. The codec looks back and not ahead, so a beginning decodes to what it will be."""
+    there = [*done.flatten(1).all(1).tolist(), False].index(False)
+
+    def finished() -> Clip:
+        return decode(moves.engine, moves.plan, latents[:, :there], given)
+
+    return Saved(number + 1, len(moves.plan.rounds), latents.clone(), moves.rows.clone(), finished)
 
 
 def _put(latents: Tensor, done: Tensor, x: Tensor, part: Round) -> None:

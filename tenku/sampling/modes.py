@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from tenku import media
 from tenku.errors import UserError
 from tenku.inputs import HASH, Given
-from tenku.request import GROUP, MAX_PIXELS, Request
+from tenku.request import GROUP, MAX_PIXELS, Request, whole
 from tenku.sampling.canvas import FIRM, Canvas
 from tenku.types import Clip, Size
 
@@ -41,13 +41,17 @@ def setting(request: Request, clips: Mapping[str, Clip] | None = None) -> Settin
     clips: inputs that are at hand already, by their "sha256:..."; others are read from their files.
     """
 
-    def take(given: Given) -> Clip:
-        if clips and given.source in clips:
-            return fitted(clips[given.source], request.size)
-        return fitted(media.read_at(located(given.source), request.fps), request.size)
-
-    made = _MODES[request.mode](request, take)
     size = request.size
+
+    def uncut(given: Given) -> Clip:
+        if clips and given.source in clips:
+            return clips[given.source]
+        return media.read_at(located(given.source), request.fps, (size.width, size.height))
+
+    def take(given: Given) -> Clip:
+        return fitted(uncut(given), size)
+
+    made = _edit(request, take, uncut) if request.mode == "edit" else _MODES[request.mode](request, take)
     if made.frames * size.width * size.height * request.samples > MAX_PIXELS:
         raise UserError(f"{made.frames} frames of {size} are more than fits", f"at most {MAX_PIXELS / 1e6:.0f} million "
                         "pixels: shorter inputs, or a smaller size")
@@ -60,19 +64,15 @@ def _generate(request: Request, take: Take) -> Setting:
         return Setting(request.frames)
     canvas = Canvas.empty(request.frames, request.size.height, request.size.width)
     for given in request.inputs:
-        first = round(given.at * request.fps)
-        if first > request.frames - 1:
-            raise UserError(f"an input cannot be at {given.at:g} s of {(request.frames - 1) / request.fps:g} s",
-                            "an earlier time, or more seconds")
-        canvas.put(take(given), first, given.strength)
+        canvas.put(take(given), round(given.at * request.fps), given.strength)
     return Setting(request.frames, canvas)
 
 
 def _extend(request: Request, take: Take) -> Setting:
     """Goes on from a clip's end, or comes to its beginning."""
     clip = take(request.inputs[0])
-    have, add = len(clip.frames), max(1, round(request.seconds * request.fps))
-    frames = _whole(have + add)
+    have = len(clip.frames)
+    frames = request.length([have])
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
     canvas.put(clip, 0 if request.way == "forwards" else frames - have)
     return Setting(frames, canvas)
@@ -81,13 +81,12 @@ def _extend(request: Request, take: Take) -> Setting:
 def _blend(request: Request, take: Take) -> Setting:
     """Two clips become one: a way from one's end to the other's beginning, or one turning into the other."""
     before, after = (take(given) for given in request.inputs)
+    frames = request.length([len(before.frames), len(after.frames)])
     if request.way == "transition":
-        frames = _whole(len(before.frames) + max(1, round(request.seconds * request.fps)) + len(after.frames))
         canvas = Canvas.empty(frames, request.size.height, request.size.width)
         canvas.put(before, 0)
         canvas.put(after, frames - len(after.frames))
         return Setting(frames, canvas)
-    frames = (min(len(before.frames), len(after.frames)) - 1) // GROUP * GROUP + 1
     if frames == 1:
         raise UserError("a morph of one frame cannot be", f"two clips of more than {GROUP} frames, or a transition")
     share = np.linspace(0, 1, frames)[:, None, None, None]  # of the second
@@ -100,24 +99,24 @@ def _blend(request: Request, take: Take) -> Setting:
 def _loop(request: Request, take: Take) -> Setting:
     """A circle of time; a clip that is given is led back to its beginning within `seconds`."""
     if not request.inputs:
-        return Setting(request.frames - 1, None, {"cyclic": True})
+        return Setting(request.length([]), None, {"cyclic": True})
     clip = take(request.inputs[0])
-    have, add = len(clip.frames), max(1, round(request.seconds * request.fps))
+    have = len(clip.frames)
     again = min(have, GROUP)  # frames of its beginning that are seen after the way back
-    frames = _whole(have + add + again)
+    frames = whole(request.length([have]) + again)
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
     canvas.put(clip, 0)
     canvas.put(Clip(clip.frames[:again], clip.fps), frames - again)
     return Setting(frames, canvas, {"crop": (0, frames - again)})
 
 
-def _edit(request: Request, take: Take) -> Setting:
+def _edit(request: Request, take: Take, uncut: Take) -> Setting:
     """The clip again: nearer to the prompt, within or without a mask, on a larger canvas, or between spans kept."""
     around = request.way == "around"
     source = request.inputs[0]
-    clip, inside = (_framed(source, request) if around else (take(source), None))
+    clip, inside = (_framed(uncut(source), request) if around else (take(source), None))
     have = len(clip.frames)
-    frames = _whole(have)
+    frames = whole(have)
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
     canvas.put(Clip(clip.frames[np.arange(frames).clip(0, have - 1)], clip.fps), 0, 0.0)
     if inside is not None:
@@ -134,18 +133,12 @@ def _edit(request: Request, take: Take) -> Setting:
 
 
 _MODES: dict[str, Callable[[Request, Take], Setting]] = {
-    "generate": _generate, "extend": _extend, "blend": _blend, "loop": _loop, "edit": _edit,
+    "generate": _generate, "extend": _extend, "blend": _blend, "loop": _loop,
 }
 
 
-def _whole(frames: int) -> int:
-    """At least so many frames, such that a clip can have them."""
-    return 1 + -(-(frames - 1) // GROUP) * GROUP
-
-
-def _framed(source: Given, request: Request) -> tuple[Clip, np.ndarray]:
+def _framed(clip: Clip, request: Request) -> tuple[Clip, np.ndarray]:
     """A clip as large as fits into the middle of the picture, and where it is: T H W 3, and 0 or FIRM H W."""
-    clip = media.read_at(located(source.source), request.fps)
     width, height = request.size.width, request.size.height
     scale = min(width / clip.size[0], height / clip.size[1])
     wide, high = (max(1, min(n, round(m * scale))) for n, m in ((width, clip.size[0]), (height, clip.size[1])))

@@ -24,12 +24,12 @@ from tenku.serving.db import Database, keys
 from tenku.serving.errors import ApiError
 from tenku.serving.jobs import Limits
 
-SCOPES = ("read", "write", "admin")  # GET; everything else; metrics and everybody's feedback
+SCOPES = ("read", "write", "admin")  # GET; everything else; metrics, keys and everybody's feedback
 LOCAL = "local"  # the tenant of who needs no key
 COOKIE = "tenku_key"
 MAX_BODY = 64 << 20  # bytes
 SAFE = ("GET", "HEAD", "OPTIONS")
-ADMIN = ("/metrics", "/v1/feedback")  # need the scope admin
+ADMIN = ("/metrics", "/v1/feedback", "/v1/keys")  # need the scope admin
 OPEN = ("/v1/session",)  # where the studio brings its key
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -58,6 +58,7 @@ class Caller:
     scopes: tuple[str, ...]
     most_waiting: int | None = None
     most_daily: int | None = None
+    name: str = ""  # of the key; rules of the policy may be for some keys only
 
     def limits(self, most_queued: int) -> Limits:
         """What the caller may have waiting."""
@@ -106,7 +107,8 @@ def find_caller(db: Database, secret: str) -> Caller | None:
     with db.read() as connection:
         row = connection.execute(select(keys).where(
             keys.c.hash == _hash(secret), keys.c.revoked_at.is_(None))).mappings().first()
-    return None if row is None else Caller(row["tenant"], tuple(row["scopes"]), row["most_waiting"], row["most_daily"])
+    return None if row is None else Caller(row["tenant"], tuple(row["scopes"]), row["most_waiting"], row["most_daily"],
+                                           row["name"])
 
 
 def _hash(secret: str) -> str:

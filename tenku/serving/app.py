@@ -16,13 +16,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from tenku import __version__
-from tenku.serving import batches, jobs, videos
+from tenku.serving import batches, directing, films, jobs, keyring, opinions, videos
 from tenku.serving.access import COOKIE, Guard, find_caller
 from tenku.serving.asked import ALIASES
 from tenku.serving.db import jobs as jobs_table
 from tenku.serving.errors import ApiError, missing
+from tenku.serving.service import Fields, Service, service_of
 from tenku.serving.verifying import verify_file
-from tenku.serving.videos import Fields, Service, service_of
 from tenku.world.lexicon import CAMERA, COLOUR, LIGHT, PLACE, SUBJECT
 
 log = logging.getLogger("tenku.server")
@@ -65,7 +65,7 @@ def status(call: Call) -> Response:
         "words": {kind: list(table) for kind, table in words.items()}, "version": __version__,
         "models": list(service.served), "needs_key": service.needs_key,
         "tenant": caller.tenant, "scopes": list(caller.scopes), "queued": counts.get("queued", 0),
-        "in_progress": counts.get("in_progress", 0), "reasons": videos.REASONS})
+        "in_progress": counts.get("in_progress", 0), "reasons": opinions.REASONS})
 
 
 def open_session(call: Call, fields: Fields) -> Response:
@@ -123,20 +123,29 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], dict[str, Any] | None], ...] =
     ("GET", "/v1/models", list_models, None),
     ("GET", "/v1/models/{model}", retrieve_model, None),
     ("POST", "/v1/verify", verify_file, {"file": "(the file's bytes)"}),
-    ("GET", "/v1/feedback", videos.export_feedback, None),
+    ("GET", "/v1/feedback", opinions.export_feedback, None),
     ("POST", "/v1/videos", videos.create_video, _CREATE),
+    ("POST", "/v1/direct", directing.direct_prompt, {"prompt": "a red ball", "seed": 7}),
+    ("GET", "/v1/keys", keyring.list_keys, None),
+    ("POST", "/v1/keys", keyring.create_key, {"name": "Ann", "scopes": ["read", "write"]}),
+    ("DELETE", "/v1/keys/{id}", keyring.revoke, None),
     ("GET", "/v1/videos", videos.list_videos, None),
-    ("POST", "/v1/videos/edits", videos.refuse_mode, {"prompt": "at night", "video": {"id": "video_..."}}),
-    ("POST", "/v1/videos/extensions", videos.refuse_mode, {"prompt": "", "seconds": "4", "video": {"id": "video_..."}}),
-    ("POST", "/v1/videos/characters", videos.refuse_mode, {"name": "Mossy"}),
+    ("POST", "/v1/videos/edits", videos.edit_video, {"prompt": "at night", "video": {"id": "video_..."}}),
+    ("POST", "/v1/videos/extensions", videos.extend_video,
+     {"prompt": "", "seconds": "4", "video": {"id": "video_..."}}),
+    ("POST", "/v1/videos/characters", videos.create_character, {"name": "Mossy", "description": "a large red ball"}),
     ("GET", "/v1/videos/characters/{id}", videos.get_character, None),
     ("GET", "/v1/videos/{id}", videos.retrieve_video, None),
     ("DELETE", "/v1/videos/{id}", videos.delete_video, None),
     ("GET", "/v1/videos/{id}/content", videos.video_content, None),
     ("HEAD", "/v1/videos/{id}/content", videos.video_content, None),
+    ("GET", "/v1/videos/{id}/inputs/{sha256}", videos.video_input, None),
     ("POST", "/v1/videos/{id}/remix", videos.remix_video, {"prompt": "the same at night"}),
+    ("POST", "/v1/films", films.create_film,
+     {"storyboard": {"title": "", "shots": [{"prompt": "a red ball rests on a beach", "seconds": 2}]}}),
     ("POST", "/v1/videos/{id}/cancel", videos.cancel_video, None),
     ("GET", "/v1/videos/{id}/events", videos.follow_video, None),
+    ("GET", "/v1/videos/{id}/stream", videos.stream_video, None),
     ("GET", "/v1/videos/{id}/history", videos.video_history, None),
     ("POST", "/v1/files", batches.upload_file, {"purpose": "batch", "file": "(the file's bytes)"}),
     ("GET", "/v1/files", batches.list_files, None),
@@ -148,7 +157,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], dict[str, Any] | None], ...] =
     ("GET", "/v1/batches", batches.list_batches, None),
     ("GET", "/v1/batches/{id}", batches.retrieve_batch, None),
     ("POST", "/v1/batches/{id}/cancel", batches.cancel_batch, None),
-    ("POST", "/v1/videos/{id}/feedback", videos.give_feedback, {"rating": 1, "reasons": ["beautiful"]}),
+    ("POST", "/v1/videos/{id}/feedback", opinions.give_feedback, {"rating": 1, "reasons": ["beautiful"]}),
 )
 
 

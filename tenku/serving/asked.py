@@ -12,26 +12,31 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as Call
 
 from tenku.errors import UserError
-from tenku.request import Request
+from tenku.inputs import MAX_INPUTS
+from tenku.request import MAX_PIXELS, Request, size_like
+from tenku.serving.allowed import allow
+from tenku.serving.characters import described
 from tenku.serving.errors import ApiError
+from tenku.serving.sources import Sources
+
+if TYPE_CHECKING:
+    from tenku.serving.service import Service
 
 MAX_JSON = 22 << 20  # bytes: an image as a data URL has up to 20 MiB
-# fields beside prompt, model, seconds and size that any client may set; none of them names a file of the server's
-OPEN = ("negative_prompt", "fps", "seed", "steps", "guidance")
-# what the Videos API and its users know, and this server does not do
-NOT_YET = {
-    "input_reference": "start from an image", "image": "start from an image", "characters": "use characters",
-    "video": "start from a video", "keyframes": "take keyframes", "mask": "take a mask",
-    "camera": "follow a camera path",
-    "loop": "make a loop", "storyboard": "take a storyboard", "blend": "blend two videos", "tracks": "follow tracks",
-}
+# fields that any client may set, as `Request` reads them; none of them names a file of the server's
+OPEN = ("negative_prompt", "fps", "seed", "steps", "guidance", "mode", "way", "strength", "motion", "keep", "captions",
+        "camera", "tracks")
+MEDIA = ("inputs", "input_reference", "mask", "characters")  # what those look at that are read here
+NESTED = ("inputs", "input_reference", "video", "mask", "characters", "keep", "captions", "camera", "tracks",
+          "storyboard", "metadata")  # in a form they may be JSON text
+MOST_CHARACTERS = 2
 # OpenAI's names for models: what they stand for here. Their own defaults come with the name.
 OPENAI = {"seconds": "4", "size": "720x1280"}
 ALIASES: dict[str, dict[str, Any]] = {
@@ -53,13 +58,16 @@ class Asked:
     request: Request
     words: dict[str, Any]  # model, size and seconds as the client wrote them
     fingerprint: str  # of all that was sent
+    frames: int  # of the clip that leaves
+    film: dict[str, Any] | None = None  # where it is one
+    made_from: tuple[str, ...] = ()  # videos of the caller's
 
     @property
     def work(self) -> float:
         """Pixels times steps: what the time it takes grows with."""
         size = self.request.size
         guided = 1 if self.request.guidance == 1 else 2
-        return float(self.request.frames * size.width * size.height * self.request.steps * guided)
+        return float(self.frames * size.width * size.height * self.request.steps * guided)
 
 
 async def read_fields(call: Call) -> AsyncIterator[dict[str, Any]]:
@@ -67,11 +75,11 @@ async def read_fields(call: Call) -> AsyncIterator[dict[str, Any]]:
     kind = call.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         try:
-            form = await call.form(max_files=4, max_fields=200, max_part_size=MAX_JSON)
+            form = await call.form(max_files=20, max_fields=400, max_part_size=MAX_JSON)
         except (HTTPException, ValueError):
             raise ApiError(400, "The form cannot be read", code="invalid_form") from None
         try:
-            yield nested([(name, value) for name, value in form.multi_items()])
+            yield unfolded(nested([(name, value) for name, value in form.multi_items()]))
         finally:
             await form.close()
         return
@@ -94,6 +102,18 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ApiError(400, "The body must be a JSON object", code="invalid_json")
     return values
+
+
+def unfolded(fields: dict[str, Any]) -> dict[str, Any]:
+    """A form's fields with those read that hold JSON text. Raises ApiError."""
+    for name in NESTED:
+        value = fields.get(name)
+        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+            fields[name] = read_json(f'{{"it": {value}}}'.encode())["it"]
+        elif isinstance(value, list) and any(isinstance(item, dict) and "" in item for item in value):
+            raise ApiError(400, f"{name} is a list of lists, which a form cannot say: send it as JSON text",
+                           code="invalid_form", param=name)
+    return fields
 
 
 def nested(items: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -130,17 +150,92 @@ def _put(into: dict[str, Any], path: list[str], value: Any, name: str) -> None:
         _put(inner, rest, value, name)
 
 
-def understand(fields: Mapping[str, Any], served: Sequence[str], route: str) -> Asked:
-    """Fields to a Request. served: the models' names, the default first. Raises ApiError for what cannot be."""
-    refuse_unknown(fields, ("prompt", "model", "seconds", "size", *OPEN))
+def understand(
+    fields: Mapping[str, Any], service: Service, sources: Sources, route: str, base: Mapping[str, Any] | None = None
+) -> Asked:
+    """Fields to a Request, and its sources taken. Raises ApiError for what cannot be.
+
+    base: what the route itself says: its mode, and the names of its inputs.
+    """
+    refuse_unknown(fields, ("prompt", "model", "seconds", "size", *OPEN, *MEDIA))
     given = {name: value for name, value in fields.items() if value is not None}
-    asked_model = given.get("model", served[0])
-    model, defaults = model_of(asked_model, served)
+    asked_model = given.get("model", service.served[0])
+    model, defaults = model_of(asked_model, service.served)
     values: dict[str, Any] = {"seed": secrets.randbelow(1_000_000), **defaults, **given}
     words = {"model": asked_model, "seconds": values.get("seconds"), "size": values.get("size")}
+    for name, value in (base or {}).items():
+        if values.setdefault(name, value) != value:
+            raise ApiError(400, f"{name} is said by the address already", code="invalid_value", param=name)
+    values["inputs"] = given_inputs(values, sources)
+    if "mask" in values:
+        values["mask"] = sources.take(values["mask"], "mask")
     if isinstance(values.get("size"), str):
         values["size"] = SIZES.get(values["size"].strip().lower(), values["size"])
-    return Asked(model, parse(values | {"model": model}), words, fingerprint(route, fields))
+    made = values.get("mode", "generate") != "generate"
+    values["prompt"] = _named(values, sources)
+    _inherit(values, sources)
+    request = parse(values | {"model": model, **({"size": None} if made and "size" not in given else {})})
+    shapes = [sources.measure(one.source, request.fps, "inputs") for one in request.inputs]
+    if request.mask:
+        sources.measure(request.mask, request.fps, "mask")
+    if shapes and "size" not in given and (made or "size" not in defaults):
+        request = parse({**request.to_json(), "size": size_like(*shapes[0][1])})
+    frames = request.length([count for count, _ in shapes])
+    if request.way == "morph" and frames == 1:
+        raise ApiError(400, "A morph needs two clips of more than 8 frames", code="invalid_value", param="inputs")
+    if frames * request.size.width * request.size.height > MAX_PIXELS:
+        raise ApiError(400, f"{frames} frames of {request.size} are more than fits", code="invalid_value",
+                       param="seconds")
+    allow(request, sources)
+    return Asked(model, request, words, fingerprint(route, fields), frames, made_from=sources.videos())
+
+
+def given_inputs(values: dict[str, Any], sources: Sources) -> list[dict[str, Any]]:
+    """`inputs` and `input_reference` as a Request holds them, their sources taken. Raises ApiError."""
+    listed = values.pop("inputs", None) or []
+    if not isinstance(listed, list) or len(listed) > MAX_INPUTS:
+        raise ApiError(400, f"inputs must be a list of at most {MAX_INPUTS}", code="invalid_value", param="inputs")
+    found: list[dict[str, Any]] = []
+    for one in listed:
+        if isinstance(one, Mapping) and str(one.get("source", "")) in sources.found:  # taken already
+            found.append(dict(one))
+        elif isinstance(one, Mapping) and "source" in one:
+            refuse_unknown(one, ("source", "at", "strength"), "inputs")
+            found.append({**one, "source": sources.take(one["source"], "inputs")})
+        else:
+            found.append({"source": sources.take(one, "inputs")})
+    if (first := values.pop("input_reference", None)) is not None:
+        found.insert(0, {"source": sources.take(first, "input_reference")})
+    return found
+
+
+def _named(values: dict[str, Any], sources: Sources) -> Any:
+    """The prompt with the names of characters replaced by what they stand for. Raises ApiError."""
+    prompt, asked = values.get("prompt"), values.pop("characters", None) or []
+    if not isinstance(asked, list) or len(asked) > MOST_CHARACTERS:
+        raise ApiError(400, f"characters must be a list of at most {MOST_CHARACTERS}", code="invalid_value",
+                       param="characters")
+    for one in asked:
+        name, description = described(sources, one.get("id") if isinstance(one, Mapping) else one)
+        found = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
+        if not isinstance(prompt, str) or not found.search(prompt):
+            raise ApiError(400, f"The prompt must hold the character's name, {name!r}", code="invalid_value",
+                           param="prompt")
+        prompt = description.join(found.split(prompt))
+    return prompt
+
+
+def _inherit(values: dict[str, Any], sources: Sources) -> None:
+    """What a video takes over from one of the caller's own: its prompt where none is said; its motion, if edited."""
+    first = sources.found.get(values["inputs"][0]["source"]) if values["inputs"] else None
+    if first is None or first.job is None or values.get("mode", "generate") == "generate" or first.job["film"]:
+        return
+    source = first.job["request"]
+    if not values.get("prompt"):
+        values["prompt"] = source["prompt"]
+    plain = not any(source.get(name) for name in ("inputs", "camera", "tracks", "moves", "captions"))
+    if values["mode"] == "edit" and plain and source.get("mode") != "loop":
+        values["moves"] = [source["prompt"], source["seed"]]
 
 
 def parse(values: Mapping[str, Any]) -> Request:
@@ -156,14 +251,12 @@ def parse(values: Mapping[str, Any]) -> Request:
         raise ApiError(400, message, code="invalid_value", param=param) from None
 
 
-def refuse_unknown(fields: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Raises ApiError for a field that is not known, and says so where it is one that cannot be had yet."""
+def refuse_unknown(fields: Mapping[str, Any], known: Sequence[str], inside: str = "") -> None:
+    """Raises ApiError for a field that is not known."""
     for name in fields:
-        if name in known:
-            continue
-        if name in NOT_YET:
-            raise ApiError(400, f"This server cannot {NOT_YET[name]} yet", code="unsupported_parameter", param=name)
-        raise ApiError(400, f"Unknown parameter: {name[:60]!r}", code="unknown_parameter", param=name[:60])
+        if name not in known:
+            raise ApiError(400, f"Unknown parameter: {str(name)[:60]!r}", code="unknown_parameter",
+                           param=inside or str(name)[:60])
 
 
 def model_of(name: Any, served: Sequence[str]) -> tuple[str, dict[str, Any]]:

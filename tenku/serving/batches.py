@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, and_, delete, func, insert, select, update
 from starlette.datastructures import UploadFile
 from starlette.requests import Request as Call
 from starlette.responses import JSONResponse, Response
@@ -24,10 +25,12 @@ from tenku.serving.db import Database, batches, files
 from tenku.serving.db import jobs as table
 from tenku.serving.errors import ApiError, full, missing
 from tenku.serving.jobs import New
+from tenku.serving.service import Fields, Service, service_of
 from tenku.serving.store import Store
-from tenku.serving.videos import Fields, Service, service_of, video
+from tenku.serving.videos import new_job, video
 
 LINES = 50_000  # of one batch, at most
+PURPOSES = ("batch", "vision", "user_data")
 Id = Annotated[str, Path(max_length=100)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Row = Mapping[str, Any]
@@ -37,26 +40,42 @@ Row = Mapping[str, Any]
 
 
 def upload_file(call: Call, fields: Fields) -> Response:
-    """Keep a JSONL file for a batch: multipart, `file` and `purpose=batch`."""
+    """Keep a file: multipart, `file` and `purpose`: batch (JSONL), vision or user_data (to make videos from)."""
     service, caller = service_of(call)
     refuse_unknown(fields, ("file", "purpose"))
     upload = fields.get("file")
     if not isinstance(upload, UploadFile):
         raise ApiError(400, "Send a file in the field `file`", code="invalid_value", param="file")
-    if fields.get("purpose") != "batch":
-        raise ApiError(400, "The purpose must be 'batch'", code="invalid_value", param="purpose")
-    data = upload.file.read()
-    row = _keep(service.db, service.store, caller.tenant, (upload.filename or "batch.jsonl")[-200:], "batch", data)
+    purpose = fields.get("purpose")
+    if purpose not in PURPOSES:
+        raise ApiError(400, f"The purpose must be one of {', '.join(PURPOSES)}", code="invalid_value", param="purpose")
+    name = "".join(c for c in upload.filename or "" if c.isprintable())[-200:] or "file"
+    row = _keep(service.db, service.store, caller.tenant, name, purpose, upload.file.read())
     return JSONResponse(_file(row))
 
 
-def list_files(call: Call) -> Response:
-    """Your files."""
+def list_files(
+    call: Call, after: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+) -> Response:
+    """Your files, newest first."""
     service, caller = service_of(call)
-    with service.db.read() as connection:
-        rows = connection.execute(select(files).where(files.c.tenant == caller.tenant).order_by(
-            files.c.seq.desc()).limit(10_000)).mappings().all()
-    return JSONResponse({"object": "list", "data": [_file(dict(row)) for row in rows], "has_more": False})
+    before = None if after is None else _file_row(service.db, caller, after)["seq"]
+    return _page(service.db, files, caller, before, limit, _file)
+
+
+def _page(
+    db: Database, rows: Table, caller: Caller, before: int | None, limit: int, show: Callable[[Row], dict[str, Any]]
+) -> Response:
+    """The newest rows of a table that are the caller's, before a given one."""
+    query = select(rows).where(rows.c.tenant == caller.tenant)
+    if before is not None:
+        query = query.where(rows.c.seq < before)
+    with db.read() as connection:
+        found = connection.execute(query.order_by(rows.c.seq.desc()).limit(limit + 1)).mappings().all()
+    data = [show(dict(row)) for row in found[:limit]]
+    return JSONResponse({"object": "list", "data": data, "has_more": len(found) > limit,
+                         "first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None})
 
 
 def retrieve_file(call: Call, id: Id) -> Response:
@@ -68,8 +87,9 @@ def retrieve_file(call: Call, id: Id) -> Response:
 def file_content(call: Call, id: Id) -> Response:
     """What is in it."""
     service, caller = service_of(call)
-    _file_row(service.db, caller, id)
-    return Response(service.store.load(f"files/{id}"), media_type="application/jsonl")
+    row = _file_row(service.db, caller, id)
+    kind = "application/jsonl" if row["purpose"].startswith("batch") else "application/octet-stream"
+    return Response(service.store.load(f"files/{id}"), media_type=kind, headers={"content-disposition": "attachment"})
 
 
 def delete_file(call: Call, id: Id) -> Response:
@@ -121,13 +141,12 @@ def create_batch(call: Call, fields: Fields) -> Response:
     name = f"batch_{secrets.token_hex(12)}"
     rows: list[list[Any]] = []  # custom_id, None, error
     new: list[New] = []
-    for number, (custom, asked) in enumerate(_lines(service, source)):
-        if isinstance(asked, ApiError):
-            rows.append([custom, asked.body()["error"]])
+    for number, (custom, job) in enumerate(_lines(service, caller, source)):
+        if isinstance(job, ApiError):
+            rows.append([custom, job.body()["error"]])
             continue
         rows.append([custom, None])
-        new.append(New(caller.tenant, asked.model, asked.request.to_json(), asked.words, asked.work, asked.fingerprint,
-                       priority=-1, batch=name, line=number))
+        new.append(replace(job, priority=-1, batch=name, line=number))
     with service.db.write() as connection:
         _allow(service.db, connection, caller, len(new))
         jobs.submit_all(service.db, connection, new)
@@ -137,7 +156,7 @@ def create_batch(call: Call, fields: Fields) -> Response:
     return JSONResponse(_batch(service.db, _batch_row(service.db, caller, name)))
 
 
-def _lines(service: Service, source: str) -> Iterator[tuple[Any, Any]]:
+def _lines(service: Service, caller: Caller, source: str) -> Iterator[tuple[Any, New | ApiError]]:
     """Each line's custom_id, and what it asks for or why it cannot."""
     lines = [line for line in service.store.load(f"files/{source}").splitlines() if line.strip()]
     if not 1 <= len(lines) <= LINES:
@@ -150,7 +169,9 @@ def _lines(service: Service, source: str) -> Iterator[tuple[Any, Any]]:
             asks = said.get("method") == "POST" and said.get("url") == "/v1/videos"
             if not asks or not isinstance(said.get("body"), dict):
                 raise ApiError(400, "A line needs method POST, url /v1/videos and a body", code="invalid_line")
-            yield custom, understand(said["body"], service.served, "batch")
+            with service.sources(caller) as sources:
+                job = new_job(understand(said["body"], service, sources, "batch"), caller.tenant, sources)
+            yield custom, job
         except ApiError as error:
             yield custom, error
 
@@ -168,14 +189,8 @@ def _allow(db: Database, connection: Connection, caller: Caller, count: int) -> 
 def list_batches(call: Call, after: Annotated[str | None, Query(max_length=100)] = None, limit: Limit = 20) -> Response:
     """Your batches, newest first."""
     service, caller = service_of(call)
-    query = select(batches).where(batches.c.tenant == caller.tenant)
-    if after is not None:
-        query = query.where(batches.c.seq < _batch_row(service.db, caller, after)["seq"])
-    with service.db.read() as connection:
-        rows = connection.execute(query.order_by(batches.c.seq.desc()).limit(limit + 1)).mappings().all()
-    data = [_batch(service.db, dict(row)) for row in rows[:limit]]
-    return JSONResponse({"object": "list", "data": data, "has_more": len(rows) > limit,
-                         "first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None})
+    before = None if after is None else _batch_row(service.db, caller, after)["seq"]
+    return _page(service.db, batches, caller, before, limit, lambda row: _batch(service.db, row))
 
 
 def retrieve_batch(call: Call, id: Id) -> Response:

@@ -39,11 +39,26 @@ WAIT = 10.0  # seconds that a writer waits for another one
 
 meta = MetaData()
 
+
+def _row_id() -> tuple[Column[Any], Column[Any], Column[Any]]:
+    """Of what a tenant has many of, in pages: order of arrival, a name that is given away, and whose it is."""
+    return (Column("seq", Integer, primary_key=True, autoincrement=True),
+            Column("id", String(40), nullable=False, unique=True), Column("tenant", String(40), nullable=False))
+
+
+def _event() -> tuple[Column[Any], Column[Any]]:
+    """Of what belongs to a job, in the order in which it happened."""
+    return (Column("seq", Integer, primary_key=True, autoincrement=True),
+            Column("job", String(40), nullable=False, index=True))
+
+
+def _created() -> Column[Any]:
+    return Column("created_at", Float, nullable=False)
+
+
 jobs = Table(
     "jobs", meta,
-    Column("seq", Integer, primary_key=True, autoincrement=True),  # order of arrival; pages follow it
-    Column("id", String(40), nullable=False, unique=True),  # "video_" and 24 hex digits
-    Column("tenant", String(40), nullable=False),
+    *_row_id(),  # "video_" and 24 hex digits
     Column("model", String(80), nullable=False),  # the served name
     Column("request", JSON, nullable=False),  # Request.to_json, whose model is the served name
     Column("prompt", String(2000), nullable=False),  # to search in
@@ -61,7 +76,7 @@ jobs = Table(
     Column("priority", Integer, nullable=False, default=0),  # higher first
     Column("turn", Float, nullable=False),  # virtual start time: lower first (`jobs.submit`)
     Column("work", Float, nullable=False),  # pixels times steps
-    Column("created_at", Float, nullable=False),
+    _created(),
     Column("started_at", Float),  # of the last attempt
     Column("completed_at", Float),
     Column("expires_at", Float),
@@ -71,15 +86,33 @@ jobs = Table(
     Column("fingerprint", String(64), nullable=False),  # of what the client sent
     Column("batch", String(40)),
     Column("line", Integer),  # of the batch's file
+    Column("inputs", JSON(none_as_null=True)),  # SHA-256 -> {"key", "type", "bytes", "video"} of what it is made from
+    Column("frames", Integer),  # of the clip that leaves
+    Column("film", JSON(none_as_null=True)),  # {"title", "shots", "storyboard", ...} where it is one
+    Column("saved", JSON(none_as_null=True)),  # {"keys": [...], ...}: what the next worker goes on from
+    Column("parts", JSON(none_as_null=True)),  # [{"key", "bytes", "frames"}] of the stream
     Index("jobs_next", "status", "priority", "turn"),
     Index("jobs_mine", "tenant", "seq"),
     Index("jobs_batch", "batch"),
 )
 
+lineage = Table(
+    "lineage", meta,
+    Column("parent", String(40), primary_key=True),  # a job, which may be gone
+    Column("job", String(40), primary_key=True, index=True),  # that was made from it
+)
+
+characters = Table(
+    "characters", meta,
+    *_row_id(),
+    Column("name", String(80), nullable=False),
+    Column("description", String(300), nullable=False),  # the words that its name stands for
+    _created(),
+)
+
 history = Table(
     "history", meta,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("job", String(40), nullable=False, index=True),
+    *_event(),
     Column("at", Float, nullable=False),
     Column("state", String(20), nullable=False),
     Column("detail", String(200), nullable=False, default=""),
@@ -103,7 +136,7 @@ keys = Table(
     Column("scopes", JSON, nullable=False),  # of access.SCOPES
     Column("most_waiting", Integer),  # jobs that may wait or run at once; null: no limit
     Column("most_daily", Integer),  # jobs a day; null: no limit
-    Column("created_at", Float, nullable=False),
+    _created(),
     Column("revoked_at", Float),
 )
 
@@ -115,8 +148,7 @@ speeds = Table(
 
 feedback = Table(
     "feedback", meta,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("job", String(40), nullable=False, index=True),
+    *_event(),
     Column("other", String(40)),  # of a comparison: the clip that was not preferred
     Column("tenant", String(40), nullable=False),
     Column("at", Float, nullable=False),
@@ -135,7 +167,7 @@ hooks = Table(
     Column("tenant", String(40), nullable=False),
     Column("url", String(2000), nullable=False),
     Column("secret", String(80), nullable=False),  # signs, so it is kept as it is
-    Column("created_at", Float, nullable=False),
+    _created(),
 )
 
 deliveries = Table(
@@ -152,34 +184,41 @@ deliveries = Table(
 
 files = Table(
     "files", meta,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(40), nullable=False, unique=True),
-    Column("tenant", String(40), nullable=False),
+    *_row_id(),
     Column("name", String(200), nullable=False),
     Column("purpose", String(40), nullable=False),
     Column("bytes", Integer, nullable=False),
-    Column("created_at", Float, nullable=False),
+    _created(),
 )
 
 batches = Table(
     "batches", meta,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
-    Column("id", String(40), nullable=False, unique=True),
-    Column("tenant", String(40), nullable=False),
+    *_row_id(),
     Column("input", String(40), nullable=False),
     Column("output", String(40)),
     Column("errors", String(40)),
     Column("status", String(20), nullable=False),
     Column("rows", JSON, nullable=False),  # one [custom_id, error or null] a line of the input
     Column("metadata", JSON),
-    Column("created_at", Float, nullable=False),
+    _created(),
     Column("completed_at", Float),
 )
 
 version = Table("tenku_version", meta, Column("number", Integer, primary_key=True))
 
+
+def _two(connection: Connection) -> None:
+    """Version 2: what a video is made from, films, streams, and what a later worker goes on from."""
+    for name, kind in (("inputs", "JSON"), ("frames", "INTEGER"), ("film", "JSON"), ("saved", "JSON"),
+                       ("parts", "JSON")):
+        connection.exec_driver_sql(f"ALTER TABLE jobs ADD COLUMN {name} {kind}")
+    meta.create_all(connection, [lineage, characters])
+    connection.execute(insert(lineage).from_select(
+        ["parent", "job"], select(jobs.c.parent, jobs.c.id).where(jobs.c.parent.is_not(None))))
+
+
 # What brings an older database up to date, one function a version: MIGRATIONS[0] leads from version 1 to 2.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = ()
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_two,)
 VERSION = 1 + len(MIGRATIONS)
 
 

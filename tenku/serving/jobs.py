@@ -17,14 +17,14 @@ from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from tenku.serving.db import Database, deliveries, history, hooks, jobs, requests, speeds
+from tenku.serving.db import Database, deliveries, history, hooks, jobs, lineage, requests, speeds
 from tenku.serving.errors import ApiError, full, missing
+from tenku.serving.pace import ACTIVE, speed_of
 
 LEASE = 8.0  # seconds; a worker renews it well within
 ATTEMPTS = 3  # workers that may die over one job
 REPEAT = 300.0  # seconds in which the client's own retry is recognised
 REMEMBER = 86_400.0  # seconds that an Idempotency-Key is remembered
-ACTIVE = ("queued", "in_progress")
 
 Job = Mapping[str, Any]  # a row of `jobs`
 
@@ -47,6 +47,11 @@ class New:
     priority: int = 0
     batch: str | None = None
     line: int | None = None
+    id: str = ""  # where its inputs already lie; "": one is made up
+    inputs: dict[str, Any] | None = None  # what it is made from: Sources.keep
+    frames: int | None = None  # of the clip that leaves
+    film: dict[str, Any] | None = None
+    made_from: tuple[str, ...] = ()  # ids of videos
 
 
 @dataclass(frozen=True)
@@ -149,13 +154,21 @@ def _insert(db: Database, connection: Connection, new: New) -> Job:
         jobs.c.tenant == new.tenant, jobs.c.status.in_(ACTIVE))).scalar_one()
     virtual = running if running is not None else first if first is not None else 0.0
     row = connection.execute(insert(jobs).values(
-        id=f"video_{secrets.token_hex(12)}", tenant=new.tenant, model=new.model, request=new.request,
-        prompt=new.request["prompt"], asked=new.asked,
+        id=new.id or new_id(), tenant=new.tenant, model=new.model, request=new.request,
+        prompt=(new.film or {}).get("words", new.request["prompt"])[:2000], asked=new.asked,
+        inputs=new.inputs, frames=new.frames, film=new.film,
         parent=new.parent, status="queued", priority=new.priority, turn=max(virtual, last or 0.0), work=new.work,
         created_at=db.clock, fingerprint=new.fingerprint, batch=new.batch, line=new.line,
         done=0, total=0, attempt=0, token=0).returning(jobs)).mappings().one()
+    for parent in dict.fromkeys((*new.made_from, *([new.parent] if new.parent else []))):
+        connection.execute(insert(lineage).values(parent=parent, job=row["id"]))
     _note(db, connection, row["id"], "queued")
     return dict(row)
+
+
+def new_id() -> str:
+    """A name for a job."""
+    return f"video_{secrets.token_hex(12)}"
 
 
 def _note(db: Database, connection: Connection, job: str, state: str, detail: str = "") -> None:
@@ -217,6 +230,18 @@ def step(db: Database, job: Job, done: int, total: int, preview: dict[str, Any] 
     values: dict[str, Any] = {"done": done, "total": total, "stepped_at": db.clock, "lease_until": db.clock + LEASE}
     if preview is not None:
         values["artifacts"] = {"preview": preview}
+    return _step(db, job, values)
+
+
+def keep(db: Database, job: Job, **values: Any) -> None:
+    """Records what a later worker goes on from (`saved`), what of the stream is there (`parts`), or how a film goes.
+
+    Raises Lost like `step`.
+    """
+    _step(db, job, {**values, "lease_until": db.clock + LEASE})
+
+
+def _step(db: Database, job: Job, values: Mapping[str, Any]) -> float:
     with db.write() as connection:
         row = connection.execute(update(jobs).where(_held(job)).values(**values).returning(
             db.clock - func.coalesce(jobs.c.watched_at, 0.0))).first()
@@ -295,11 +320,17 @@ def _settle(db: Database, connection: Connection, job: str, *, token: int | None
 
 def get(db: Database, tenant: str, job: str) -> Job:
     """One job of a tenant's. Raises ApiError when there is none."""
-    with db.read() as connection:
-        row = connection.execute(select(jobs).where(jobs.c.id == job, jobs.c.tenant == tenant)).mappings().first()
+    row = find(db, tenant, job)
     if row is None:
         raise missing("video", job)
-    return dict(row)
+    return row
+
+
+def find(db: Database, tenant: str, job: str) -> Job | None:
+    """One job of a tenant's, if there is one."""
+    with db.read() as connection:
+        row = connection.execute(select(jobs).where(jobs.c.id == job, jobs.c.tenant == tenant)).mappings().first()
+    return None if row is None else dict(row)
 
 
 @dataclass(frozen=True)
@@ -307,7 +338,7 @@ class Filter:
     """Which jobs of a tenant's; None: all of them."""
 
     status: str | None = None
-    parent: str | None = None  # remixes of this one
+    parent: str | None = None  # made from this one
     words: str | None = None  # in the prompt, in any case
 
 
@@ -319,7 +350,7 @@ def page(
     if only.status is not None:
         query = query.where(jobs.c.status == only.status)
     if only.parent is not None:
-        query = query.where(jobs.c.parent == only.parent)
+        query = query.where(jobs.c.id.in_(select(lineage.c.job).where(lineage.c.parent == only.parent)))
     for word in (only.words or "").split():
         query = query.where(jobs.c.prompt.icontains(word, autoescape=True))
     if after is not None:
@@ -349,40 +380,10 @@ def remove(db: Database, tenant: str, job: str) -> None:
             raise missing("video", job)
         connection.execute(delete(history).where(history.c.job == job))
         connection.execute(delete(requests).where(requests.c.job == job))
+        connection.execute(delete(lineage).where(lineage.c.job == job))
 
 
 def watch(db: Database, job: str) -> None:
     """Notes that somebody follows a job, so that previews are worth making."""
     with db.write() as connection:
         connection.execute(update(jobs).where(jobs.c.id == job).values(watched_at=db.clock))
-
-
-def speed_of(connection: Connection, model: str) -> float | None:
-    """Seconds a unit of work, as measured; None before the first clip."""
-    return connection.execute(select(speeds.c.per_work).where(speeds.c.model == model)).scalar()
-
-
-def eta(db: Database, job: Job) -> float | None:
-    """Seconds until a job is likely to be done, from measured speed; None where nothing is known yet."""
-    if job["status"] not in ACTIVE:
-        return None
-    with db.read() as connection:
-        now, speed = db.now(connection), speed_of(connection, job["model"])
-        if job["status"] == "in_progress":
-            return _remaining(job, now, speed)
-        running = [dict(r) for r in connection.execute(select(jobs).where(
-            jobs.c.status == "in_progress")).mappings()]
-        ahead = connection.execute(select(func.coalesce(func.sum(jobs.c.work), 0.0)).where(
-            jobs.c.status == "queued", or_(jobs.c.priority > job["priority"], and_(
-                jobs.c.priority == job["priority"], or_(jobs.c.turn < job["turn"], and_(
-                    jobs.c.turn == job["turn"], jobs.c.seq < job["seq"])))))).scalar_one()
-    if speed is None:
-        return None
-    current = sum(_remaining(r, now, speed) or 0.0 for r in running)
-    return (current + ahead * speed) / max(1, len(running)) + job["work"] * speed
-
-
-def _remaining(job: Job, now: float, speed: float | None) -> float | None:
-    if job["done"] and job["total"]:
-        return (now - job["started_at"]) / job["done"] * (job["total"] - job["done"])
-    return None if speed is None else max(0.0, job["work"] * speed - (now - job["started_at"]))

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tenku.errors import UserError
+from tenku.policy import Policy
 from tenku.serving import jobs
 from tenku.serving.access import add_key, all_keys
 from tenku.serving.app import build
@@ -26,9 +27,9 @@ from tenku.serving.batches import settle_batches
 from tenku.serving.db import Database, requests
 from tenku.serving.db import jobs as jobs_table
 from tenku.serving.hooks import deliver
+from tenku.serving.service import Service
 from tenku.serving.store import Store
 from tenku.serving.supervisor import Supervisor
-from tenku.serving.videos import Service
 
 log = logging.getLogger("tenku.server")
 
@@ -86,6 +87,7 @@ def models_of(given: Sequence[str]) -> dict[str, str]:
 
 def serve(settings: Settings) -> None:
     """Serves until told to stop; then lets the workers put their jobs back. Raises UserError where it cannot start."""
+    Policy.find()  # one that cannot be read is said before anybody asks
     db, store = Database(settings.db), Store(settings.files)
     service = Service(db, store, tuple(settings.models), settings.needs_key, settings.most_queued)
     listening = _listen(settings.host, settings.port)
@@ -147,7 +149,7 @@ def _abandon(db: Database, worker: str) -> None:
 
 def _keep_house(db: Database, store: Store, over: threading.Event) -> None:
     """Leases, webhooks, what expired, and files that nobody's row names."""
-    ticks = 0
+    ticks, unborn = 0, set[str]()
     while not over.wait(TICK):
         try:
             with db.write() as connection:
@@ -156,7 +158,7 @@ def _keep_house(db: Database, store: Store, over: threading.Event) -> None:
             settle_batches(db, store)
             if ticks % round(SWEEP / TICK) == 0:
                 expire(db, store)
-                sweep(db, store)
+                unborn = sweep(db, store, unborn)
         except Exception:  # whatever it was, the next round tries again
             log.exception("housekeeping failed")
         ticks += 1
@@ -174,15 +176,29 @@ def expire(db: Database, store: Store) -> None:
         connection.execute(delete(requests).where(requests.c.at < db.clock - jobs.REMEMBER))
 
 
-def sweep(db: Database, store: Store) -> None:
-    """Removes files of deleted jobs and of attempts that lost their lease."""
+def sweep(db: Database, store: Store, seen: Collection[str] = ()) -> set[str]:
+    """Removes files of deleted jobs and of attempts that lost their lease.
+
+    Inputs lie there before their job's row does, so they go only when they are nobody's a second time: seen are those
+    of the sweep before, returned those of this one.
+    """
     there = store.attempts()  # before the rows: an attempt seen here has its row by now
+    kept: set[tuple[str, str]] = set()
     with db.read() as connection:
-        kept = {(row.id, str(row.token)) for row in connection.execute(select(
-            jobs_table.c.id, jobs_table.c.token).where(jobs_table.c.status.in_(("in_progress", "completed"))))}
+        t = jobs_table.c
+        for name, token, status, fresh, inputs, saved, parts, film in connection.execute(select(
+                t.id, t.token, t.status, t.completed_at > db.clock - SWEEP, t.inputs, t.saved, t.parts,
+                t.film.is_not(None)).where(t.status != "failed")):
+            kept |= {(name, str(token))} if status in ("in_progress", "completed") else set()
+            kept |= {(name, "inputs")} if inputs else set()
+            going_on = [*(saved or {}).get("keys", []), *(part["key"] for part in parts or [])]
+            if status in jobs.ACTIVE or fresh or (film and status == "completed"):  # a changed film keeps its shots
+                kept |= {(name, key.split("/")[1]) for key in going_on}
+    unborn = {job for job, token in there if token == "inputs" and (job, token) not in kept}
     for job, token in there:
-        if (job, token) not in kept:
+        if (job, token) not in kept and (token != "inputs" or job in seen):
             store.remove(f"{job}/{token}" if token else job)
+    return unborn
 
 
 def set_up_logs() -> None:

@@ -63,6 +63,29 @@ class Store:
         draft.write_bytes(data)
         os.replace(draft, path)
 
+    def put(self, path: Path, key: str) -> None:
+        """Copies a file of any length to a key, whole or not at all."""
+        if not self.local:
+            self.fs.put_file(str(path), self._at(key))
+            return
+        target = Path(self._at(key))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        shutil.copyfile(path, draft)
+        os.replace(draft, target)
+
+    def fetch(self, key: str, folder: Path) -> Path:
+        """A local file with a key's bytes: its own place, or a copy in a folder. Raises FileNotFoundError."""
+        if self.local:
+            path = Path(self._at(key))
+            if not path.is_file():
+                raise FileNotFoundError(key)
+            return path
+        path = folder / key.replace("/", "-")
+        if not path.exists():
+            self.fs.get_file(self._at(key), str(path))
+        return path
+
     def load(self, key: str) -> bytes:
         """All bytes of a small file. Raises FileNotFoundError."""
         return bytes(self.fs.cat_file(self._at(key)))

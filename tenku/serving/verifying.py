@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from starlette.datastructures import UploadFile
 from starlette.requests import Request as Call
@@ -21,7 +22,7 @@ from tenku.errors import UserError
 from tenku.media import sniff
 from tenku.serving.asked import refuse_unknown
 from tenku.serving.errors import ApiError
-from tenku.serving.videos import Fields
+from tenku.serving.service import Fields
 
 SECONDS = 60  # of processor time, and twice as many by the clock
 MEMORY = 4 << 30  # bytes of address space; the libraries alone reserve two thirds of a GiB
@@ -54,13 +55,14 @@ def verify_file(call: Call, fields: Fields) -> Response:
         with path.open("wb") as file:
             while block := upload.file.read(1 << 20):
                 file.write(block)
-        return JSONResponse(_examine(path, folder))
+        return JSONResponse(examine(path))
 
 
-def _examine(path: Path, folder: str) -> dict[str, object]:
+def examine(path: Path) -> dict[str, Any]:
+    """What `tenku verify` says of a file. Raises ApiError for one that cannot be read."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", LIMITED, "verify", "--json", str(path)], stdin=subprocess.DEVNULL, cwd=folder,
+            [sys.executable, "-c", LIMITED, "verify", "--json", str(path)], stdin=subprocess.DEVNULL, cwd=path.parent,
             capture_output=True, timeout=2 * SECONDS, check=False,
             env={name: value for name, value in os.environ.items() if name not in ("TENKU_DB", "TENKU_FILES")})
         [report] = json.loads(done.stdout)["files"]

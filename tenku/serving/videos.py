@@ -6,85 +6,86 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import Body, Depends, Path, Query
-from sqlalchemy import insert, select
+from fastapi import Path, Query
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as Call
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from tenku.serving import jobs
-from tenku.serving.access import Caller
-from tenku.serving.asked import Asked, fingerprint, parse, read_fields, refuse_unknown, understand
-from tenku.serving.db import Database, feedback, history
+from tenku.serving import jobs, pace
+from tenku.serving.allowed import allow, allow_character
+from tenku.serving.asked import Asked, fingerprint, parse, refuse_unknown, understand
+from tenku.serving.characters import add_character, find_character, show, words_of
+from tenku.serving.db import history
 from tenku.serving.errors import ApiError
 from tenku.serving.jobs import Job, New
+from tenku.serving.service import Fields, Service, service_of
+from tenku.serving.sources import Sources
 from tenku.serving.store import Store
+from tenku.serving.verifying import examine
 
 VARIANTS = ("video", "thumbnail", "spritesheet", "preview")
-REASONS = {"good": ("beautiful", "true to the prompt", "good motion", "surprising"),
-           "bad": ("wrong thing", "wrong place", "wrong colour", "wrong action", "wrong camera", "ugly", "flickers",
-                   "impossible")}
+SHOWN = ("mode", "way", "negative_prompt", "fps", "seed", "steps", "guidance", "motion", "strength", "camera", "tracks",
+         "captions", "keep")
+FILM = ("title", "shots", "making", "made", "kept")
 LOOK = 0.25  # seconds between looks at a job that somebody follows
 VideoId = Annotated[str, Path(pattern=r"^video_[0-9a-f]{24}$", examples=["video_0123456789abcdef01234567"])]
-Fields = Annotated[dict[str, Any], Depends(read_fields)]
-
-
-@dataclass
-class Service:
-    """What the routes share."""
-
-    db: Database
-    store: Store
-    served: tuple[str, ...]  # names of models, the default first
-    needs_key: bool
-    most_queued: int = 1000
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-def service_of(call: Call) -> tuple[Service, Caller]:
-    """What a route works with."""
-    return call.app.state.service, call.state.caller
 
 
 # -- making ---------------------------------------------------------------------------------------------------
 
 
 def create_video(call: Call, fields: Fields) -> Response:
-    """Make a video. Multipart or JSON. Beside OpenAI's fields: negative_prompt, fps, seed, steps, guidance."""
-    service, _ = service_of(call)
-    return _submit(call, understand(fields, service.served, "create"))
+    """Make a video. Multipart or JSON. Beside OpenAI's fields all that a Request has: docs/serve.md."""
+    return make(call, fields, "create")
+
+
+def edit_video(call: Call, fields: Fields) -> Response:
+    """Make a video again, otherwise: `prompt` and `video`, an upload or one of your own; strength, mask, keep, ..."""
+    return make(call, fields, "edits", {"mode": "edit"})
+
+
+def extend_video(call: Call, fields: Fields) -> Response:
+    """Make a video longer by `seconds`: `prompt` and `video`, an upload or one of your own; way."""
+    return make(call, fields, "extensions", {"mode": "extend"})
+
+
+def make(call: Call, fields: Mapping[str, Any], route: str, base: dict[str, Any] | None = None) -> Response:
+    """Understands a call and accepts its job. base: what the route says; it then takes the field `video`."""
+    service, caller = service_of(call)
+    with service.sources(caller) as sources:
+        if base is not None:
+            if fields.get("video") is None:
+                raise ApiError(400, "The video is missing", code="invalid_value", param="video")
+            base = {**base, "inputs": [{"source": sources.take(fields["video"], "video")}]}
+            fields = {name: value for name, value in fields.items() if name != "video"}
+        return submit(call, understand(fields, service, sources, route, base), sources)
 
 
 def remix_video(call: Call, id: VideoId, fields: Fields) -> Response:
-    """The same video under another prompt: same seed, so the same noise, size and length."""
+    """The same video under another prompt: same seed, so the same noise, size, length and inputs."""
     service, caller = service_of(call)
     parent = jobs.get(service.db, caller.tenant, id)
     refuse_unknown(fields, ("prompt", "seed"))
     changes = {name: value for name, value in fields.items() if value is not None}
     if "prompt" not in changes:
         raise ApiError(400, "The prompt is missing", code="invalid_value", param="prompt")
-    request = parse({**parent["request"], **changes})
-    asked = Asked(parent["model"], request, parent["asked"], fingerprint(f"remix {id}", fields))
-    return _submit(call, asked, parent=id)
+    if parent["film"]:
+        raise ApiError(400, "A film is made again by its storyboard", code="unsupported_mode", param="id")
+    with service.sources(caller) as sources:
+        sources.adopt(parent)
+        request = parse({**parent["request"], **changes})
+        allow(request, sources)
+        asked = Asked(parent["model"], request, parent["asked"], fingerprint(f"remix {id}", fields),
+                      parent["frames"] or request.frames, made_from=sources.videos())
+        return submit(call, asked, sources, parent=id)
 
 
-def refuse_mode(call: Call, fields: Fields) -> Response:
-    """Edits, extensions and characters need a model that can hold what it is given."""
-    what = {"edits": "edit a video", "extensions": "extend a video"}.get(call.url.path.rpartition("/")[2],
-                                                                          "make characters")
-    raise ApiError(400, f"This server cannot {what} yet: it makes videos from prompts, and remixes them",
-                   code="unsupported_mode", param="video")
-
-
-def get_character(call: Call, id: Annotated[str, Path(max_length=100)]) -> Response:
-    """There are no characters, so none is found."""
-    raise ApiError(404, "No such character", code="not_found", param="id")
-
-
-def _submit(call: Call, asked: Asked, parent: str | None = None) -> Response:
+def submit(call: Call, asked: Asked, sources: Sources, parent: str | None = None) -> Response:
+    """Accepts a job, its sources kept first: a row without its files would be a lie."""
     service, caller = service_of(call)
     if asked.request.samples != 1:
         raise ApiError(400, "A video is one take: ask again with another seed for another", code="invalid_value",
@@ -94,9 +95,54 @@ def _submit(call: Call, asked: Asked, parent: str | None = None) -> Response:
         raise ApiError(400, "An Idempotency-Key has 1 to 255 characters", param="Idempotency-Key",
                        code="invalid_value")
     retried = call.headers.get("x-stainless-retry-count", "0") not in ("", "0")
-    new = New(caller.tenant, asked.model, asked.request.to_json(), asked.words, asked.work, asked.fingerprint, parent)
-    job = jobs.submit(service.db, new, key=key, repeat=retried, limits=caller.limits(service.most_queued))
+    new = new_job(asked, caller.tenant, sources, parent)
+    try:
+        job = jobs.submit(service.db, new, key=key, repeat=retried, limits=caller.limits(service.most_queued))
+    except BaseException:
+        service.store.remove(new.id)
+        raise
+    if job["id"] != new.id and new.inputs:
+        service.store.remove(new.id)
     return _answer(service, job)
+
+
+def new_job(asked: Asked, tenant: str, sources: Sources, parent: str | None = None) -> New:
+    """A job to be, its sources in its folder."""
+    name = jobs.new_id()
+    return New(tenant, asked.model, asked.request.to_json(), asked.words, asked.work, asked.fingerprint, parent,
+               id=name, inputs=sources.keep(name), frames=asked.frames, film=asked.film, made_from=asked.made_from)
+
+
+def create_character(call: Call, fields: Fields) -> Response:
+    """A name for a thing: `name`, and a `description`, or a `video` that Tenku made."""
+    service, caller = service_of(call)
+    refuse_unknown(fields, ("name", "description", "video"))
+    said, given = fields.get("description"), fields.get("video")
+    if said is None:
+        if given is None:
+            raise ApiError(400, "Give a description, or a video that Tenku made", code="invalid_value",
+                           param="description")
+        with service.sources(caller) as sources:
+            source = sources.found[sources.take(given, "video")]
+            said = words_of(source.job["request"] if source.job else _asked_of(source.path))
+    name = fields.get("name", "")
+    allow_character(str(name), str(said), caller.name)
+    return JSONResponse(show(add_character(service.db, caller.tenant, name, said)))
+
+
+def _asked_of(path: FilePath) -> Mapping[str, Any]:
+    """The Request that a file of a stranger's was made by, as far as its manifest holds."""
+    signature = examine(path)["signature"]
+    asked: Any = signature["request"] if signature["state"] in ("trusted", "unknown") else {}
+    for _ in range(2):
+        asked = asked.get("request") if isinstance(asked, Mapping) else None
+    return asked if isinstance(asked, Mapping) else {}
+
+
+def get_character(call: Call, id: Annotated[str, Path(max_length=100)]) -> Response:
+    """One of yours."""
+    service, caller = service_of(call)
+    return JSONResponse(show(find_character(service.db, caller.tenant, id)))
 
 
 # -- looking --------------------------------------------------------------------------------------------------
@@ -145,7 +191,7 @@ async def follow_video(call: Call, id: VideoId) -> Response:
     async def events() -> AsyncIterator[str]:
         seen, job, ticks = "", first, 0
         while True:
-            eta = await run_in_threadpool(jobs.eta, service.db, job)
+            eta = await run_in_threadpool(pace.eta, service.db, job)
             body = json.dumps(video(job, eta))
             over = job["status"] not in jobs.ACTIVE
             state = json.dumps([job["status"], job["done"], job["artifacts"]])
@@ -169,6 +215,41 @@ async def follow_video(call: Call, id: VideoId) -> Response:
     return StreamingResponse(events(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
 
+async def stream_video(call: Call, id: VideoId) -> Response:
+    """The video as a growing mp4 while it is being made: what is finished, and the rest as it comes.
+
+    A finished one, or one that is dreamt all at once, comes whole.
+    """
+    service, caller = service_of(call)
+    job = await run_in_threadpool(jobs.get, service.db, caller.tenant, id)
+    if job["status"] in jobs.ACTIVE and job["request"]["seconds"] and not job["film"]:
+        return StreamingResponse(_growing(service, caller.tenant, job), media_type="video/mp4",
+                                 headers={"x-accel-buffering": "no"})
+    return await run_in_threadpool(video_content, call, id)
+
+
+async def _growing(service: Service, tenant: str, job: Job) -> AsyncIterator[bytes]:
+    """The pieces of a clip; all of its file where it had none when it was done. Ends early where nothing comes."""
+    sent = ticks = 0
+    while True:
+        parts = job["parts"] or []
+        for part in parts[sent:]:
+            yield await run_in_threadpool(service.store.load, part["key"])
+        sent = len(parts)
+        if job["status"] not in jobs.ACTIVE or service.stopping.is_set():
+            break
+        if ticks % 8 == 0:
+            await run_in_threadpool(jobs.watch, service.db, job["id"])
+        ticks += 1
+        await asyncio.sleep(LOOK)
+        try:
+            job = await run_in_threadpool(jobs.get, service.db, tenant, job["id"])
+        except ApiError:
+            return
+    if job["status"] == "completed" and not sent:
+        yield await run_in_threadpool(service.store.load, job["artifacts"]["video"]["key"])
+
+
 def video_content(
     call: Call, id: VideoId, variant: Annotated[str, Query(pattern=f"^({'|'.join(VARIANTS)})$")] = "video"
 ) -> Response:
@@ -183,6 +264,17 @@ def video_content(
         raise ApiError(404, f"There is no {variant} of this video any more" if job["expires_at"] else
                        f"There is no {variant} of this video", code="not_found", param="variant")
     return _file(call, service.store, artifact, f"{id}-{variant}{artifact['key'][artifact['key'].rindex('.'):]}")
+
+
+def video_input(
+    call: Call, id: VideoId, sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+) -> Response:
+    """The bytes of something that a video is made from."""
+    service, caller = service_of(call)
+    entry = (jobs.get(service.db, caller.tenant, id)["inputs"] or {}).get(sha256)
+    if entry is None or not service.store.exists(entry["key"]):
+        raise ApiError(404, "There is no such input", code="not_found", param="sha256")
+    return _file(call, service.store, entry, entry["key"].rpartition("/")[2])
 
 
 def _file(call: Call, store: Store, artifact: Mapping[str, Any], name: str) -> Response:
@@ -229,49 +321,11 @@ def delete_video(call: Call, id: VideoId) -> Response:
     return JSONResponse({"id": id, "object": "video.deleted", "deleted": True})
 
 
-# -- feedback -------------------------------------------------------------------------------------------------
-
-
-def give_feedback(call: Call, id: VideoId, fields: Annotated[dict[str, Any], Body(embed=False)]) -> Response:
-    """What somebody thinks of a video: rating 1, 0 or -1, reasons, words, harmful, better_than, consent."""
-    service, caller = service_of(call)
-    job = jobs.get(service.db, caller.tenant, id)
-    refuse_unknown(fields, ("rating", "reasons", "words", "harmful", "better_than", "consent"))
-    other = fields.get("better_than")
-    if other is not None:
-        worse = jobs.get(service.db, caller.tenant, str(other))
-    rating, reasons, words = fields.get("rating", 1 if other else 0), fields.get("reasons", []), fields.get("words", "")
-    known = [reason for reasons in REASONS.values() for reason in reasons]
-    flags = [fields.get(name, False) for name in ("harmful", "consent")]
-    for param, fine in (("rating", rating in (-1, 0, 1) and not isinstance(rating, bool)),
-                        ("reasons", isinstance(reasons, list) and all(reason in known for reason in reasons)),
-                        ("words", isinstance(words, str) and len(words) <= 2000),
-                        ("harmful", all(isinstance(flag, bool) for flag in flags))):
-        if not fine:
-            raise ApiError(400, f"{param} cannot be so", code="invalid_value", param=param)
-    clip = {"chosen": job["facts"], **({"rejected": worse["facts"], "rejected_request": worse["request"]}
-                                       if other is not None else {})}
-    with service.db.write() as connection:
-        connection.execute(insert(feedback).values(
-            job=id, other=other, tenant=caller.tenant, at=service.db.clock, rating=rating, reasons=reasons,
-            words=words, harmful=int(flags[0]), consent=int(flags[1]), request=job["request"], clip=clip))
-    return JSONResponse({"object": "video.feedback", "id": id, "recorded": True})
-
-
-def export_feedback(call: Call) -> Response:
-    """All feedback, one JSON object a line: a preference dataset. `consent` says what may be learnt from."""
-    service, _ = service_of(call)
-    with service.db.read() as connection:
-        rows = connection.execute(select(feedback).order_by(feedback.c.seq)).mappings().all()
-    lines = [json.dumps({**row, "harmful": bool(row["harmful"]), "consent": bool(row["consent"])}) for row in rows]
-    return Response("".join(line + "\n" for line in lines), media_type="application/jsonl")
-
-
 # -- how a job reads ------------------------------------------------------------------------------------------
 
 
 def _answer(service: Service, job: Job) -> Response:
-    eta = jobs.eta(service.db, job)
+    eta = pace.eta(service.db, job)
     headers = {}
     if job["status"] in jobs.ACTIVE:  # a fifth of what is left: few calls for long jobs, small delay for short ones
         headers["openai-poll-after-ms"] = str(round(min(10_000, max(250, 200 * (eta if eta is not None else 2.5)))))
@@ -283,17 +337,37 @@ def video(job: Job, eta: float | None = None) -> dict[str, Any]:
     request, facts = job["request"], job["facts"] or {}
     progress = 100 if job["status"] == "completed" else min(99, 100 * job["done"] // max(1, job["total"]))
     preview = (job["artifacts"] or {}).get("preview") if job["status"] == "in_progress" else None
+    frames, film = facts.get("frames") or job["frames"], job["film"]
+    plain = request.get("mode", "generate") == "generate" and not film
     return {
         "id": job["id"], "object": "video", "created_at": int(job["created_at"]),
         "completed_at": None if job["completed_at"] is None else int(job["completed_at"]),
         "expires_at": None if job["expires_at"] is None else int(job["expires_at"]),
-        "status": job["status"], "progress": progress, "model": job["model"], "prompt": request["prompt"],
-        "seconds": f"{request['seconds']:g}", "size": request["size"], "remixed_from_video_id": job["parent"],
-        "error": job["error"],
+        "status": job["status"], "progress": progress, "model": job["model"],
+        "prompt": film["title"] or request["prompt"] if film else request["prompt"],
+        "seconds": f"{request['seconds'] if plain or not frames else round(frames / request['fps'], 2):g}",
+        "size": request["size"], "remixed_from_video_id": job["parent"], "error": job["error"],
         "tenku": {
-            **{name: request[name] for name in ("negative_prompt", "fps", "seed", "steps", "guidance")},
+            **{name: request.get(name) for name in SHOWN}, "inputs": _inputs(job), "made_from": _made_from(job),
+            "frames": frames, "film": film and {name: film.get(name) for name in FILM},
             "asked": job["asked"], "steps_done": job["done"], "steps_total": job["total"],
             "eta_seconds": None if eta is None else round(eta, 1), "preview": preview and preview["step"],
             "attempt": job["attempt"], "facts": facts,
         },
     }
+
+
+def _inputs(job: Job) -> list[dict[str, Any]]:
+    """What a job is made from, by what it is to it."""
+    kept, request = job["inputs"] or {}, job["request"]
+    listed = [("input", one) for one in request.get("inputs", [])]
+    if request.get("mask"):
+        listed.append(("mask", {"source": request["mask"], "at": 0.0, "strength": 1.0}))
+    return [{"role": role, "sha256": (sha256 := one["source"].removeprefix("sha256:")), "at": one["at"],
+             "strength": one["strength"], **{name: kept.get(sha256, {}).get(name) for name in ("type", "video")}}
+            for role, one in listed]
+
+
+def _made_from(job: Job) -> list[str]:
+    found = [job["parent"], *(one["video"] for one in (job["inputs"] or {}).values())]
+    return list(dict.fromkeys(video for video in found if video))

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,15 +22,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy.exc import SQLAlchemyError
 
+from tenku import untrusted
 from tenku.errors import UserError
 from tenku.request import Request
 from tenku.serving import jobs
 from tenku.serving.db import Database
+from tenku.serving.films import Filming
 from tenku.serving.store import Store
 from tenku.types import Clip
 
 if TYPE_CHECKING:
-    from tenku.sampling.generate import Result, Step
+    from tenku.engines.bundled import Engine
+    from tenku.sampling.generate import Result, Saved, Step
 
 log = logging.getLogger("tenku.worker")
 
@@ -130,16 +134,51 @@ class Worker:
         """Dreams and seals: the artifacts by variant, and what is known of the clip."""
         from tenku.sampling.generate import generate
 
+        if job["film"]:
+            return self._film(job, folder)
         request = replace(Request.from_json(job["request"]), model=self.models[job["model"]])
         if self.stop.is_set():
             raise Stopped
         progress = _Progress(self, job, folder)
-        [result] = generate(request, on_step=progress)
+        with self._given(job) as given:
+            size = (request.size.width, request.size.height)
+            clips = {name: untrusted.read_at(path, request.fps, size) for name, path in given.items()}
+            rounds = _Rounds(self, job, progress)
+            before = rounds.before()
+            [result] = generate(request, on_step=progress, clips=clips, on_round=rounds, saved=before)
+            return self._sealed(job, folder, progress, result, list(given.values()))
+
+    def _film(self, job: jobs.Job, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Films, and seals what is shown of the film."""
+        from tenku.sampling.generate import Result
+
+        progress = _Progress(self, job, folder)
+        with self._given(job) as given:
+            filming = Filming((self.db, self.store), job, progress.count)
+            film = filming.make(folder / "video.mp4", given, self.models[job["model"]])
+        engine = progress.engine()
+        result = Result(film.clip, film.record, (), engine.name, engine.weights_sha256)
+        return self._sealed(job, folder, progress, result, [])
+
+    @contextlib.contextmanager
+    def _given(self, job: jobs.Job) -> Iterator[dict[str, Path]]:
+        """Local files of what a job is made from, by the name that its Request knows them by."""
+        with tempfile.TemporaryDirectory(prefix="tenku-given-") as folder:
+            yield {f"sha256:{sha256}": self.store.fetch(entry["key"], Path(folder))
+                   for sha256, entry in (job["inputs"] or {}).items()}
+
+    def _sealed(
+        self, job: jobs.Job, folder: Path, progress: _Progress, result: Result, made_of: list[Path]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The artifacts by variant, and what is known of the clip."""
         artifacts, name = {}, ""
         for variant, clip, ending in variants(result.clip):
             path = folder / f"{variant}{ending}"
+            if path.exists():  # a film is sealed already, with its shots
+                artifacts[variant], name = self.publish(job, path), sealed_name(result)
+                continue
             record = result.record if variant == "video" else {**result.record, "variant": variant}
-            sealed = _seal(clip, record, path, result)
+            sealed = _seal(clip, record, path, result, made_of)
             artifacts[variant] = self.publish(job, path)
             name = name or sealed
         for key in progress.previews:
@@ -165,14 +204,19 @@ class _Progress:
         self.started = self.last = time.monotonic()
         self.spent = 0.0  # seconds on previews
         self.previews: list[str] = []  # keys of their files
+        self.watched = False
 
-    def __call__(self, step: Step) -> None:
+    def count(self, done: int, total: int) -> None:
+        """So many steps are done. Raises what ends the work."""
         if self.worker.stop.is_set():
             raise Stopped
-        unwatched = jobs.step(self.worker.db, self.job, step.index, step.total)
+        self.watched = jobs.step(self.worker.db, self.job, done, total) < WATCHED
+
+    def __call__(self, step: Step) -> None:
+        self.count(step.index, step.total)
         now = time.monotonic()
         due = now - self.last > PREVIEW_EVERY and self.spent < PREVIEW_SHARE * (now - self.started)
-        if unwatched < WATCHED and due and step.index < step.total:
+        if self.watched and due and step.index < step.total:
             preview = self._preview(step)
             jobs.step(self.worker.db, self.job, step.index, step.total, preview)
             self.last = time.monotonic()
@@ -180,19 +224,107 @@ class _Progress:
 
     def _preview(self, step: Step) -> dict[str, Any]:
         """The middle frame so far, sealed like all that was dreamt."""
-        from tenku.engines.bundled import load
-        from tenku.provenance.seal import Model, seal
-
         clip = step.preview()
         middle = len(clip.frames) // 2
-        record = {"request": self.job["request"], "preview": {"step": step.index, "frame": middle}}
         path = self.folder / f"preview-{step.index}.webp"
-        engine = load(self.worker.models[self.job["model"]])
-        seal(Clip(clip.frames[middle : middle + 1], clip.fps), record, path,
-             model=Model(engine.name, engine.weights_sha256))
+        self.seal(Clip(clip.frames[middle : middle + 1], clip.fps), {"preview": {"step": step.index, "frame": middle}},
+                  path)
         published = self.worker.publish(self.job, path)
         self.previews.append(published["key"])
         return {**published, "step": step.index}
+
+    def seal(self, clip: Clip, about: dict[str, Any], path: Path) -> None:
+        """Writes pictures of a clip that is not finished."""
+        from tenku.provenance.seal import Model, seal
+
+        engine = self.engine()
+        seal(clip, {"request": self.job["request"], **about}, path, model=Model(engine.name, engine.weights_sha256))
+
+    def engine(self) -> Engine:
+        """The job's model."""
+        from tenku.engines.bundled import load
+
+        return load(self.worker.models[self.job["model"]])
+
+
+class _Rounds:
+    """Called after every round: keeps it for whoever goes on should this process end, and streams it to who watches.
+
+    Files lie in folders of their own, which the job's row names, so that they outlive the attempt that made them.
+    """
+
+    def __init__(self, worker: Worker, job: jobs.Job, progress: _Progress) -> None:
+        self.worker, self.job, self.progress = worker, job, progress
+        self.parts: list[dict[str, Any]] = list(job["parts"] or [])
+
+    def before(self) -> Saved | None:
+        """What an earlier attempt left, if this program with these weights made it."""
+        from tenku.model.checkpoint import read_tensors
+        from tenku.sampling.generate import Saved
+
+        kept, parts = self.job["saved"], self.parts
+        self.parts = []
+        if not kept or "rounds" not in kept or kept["made_by"] != self._made_by():
+            return None
+        with tempfile.TemporaryDirectory(prefix="tenku-saved-") as folder:
+            try:
+                tensors, _ = read_tensors(self.worker.store.fetch(kept["keys"][0], Path(folder)))
+            except (FileNotFoundError, UserError):
+                return None
+        self.parts = parts
+        log.info("%s goes on after round %d of %d", self.job["id"], kept["rounds"], kept["total"])
+        return Saved(kept["rounds"], kept["total"], tensors["latents"], tensors["rows"], _nothing)
+
+    def __call__(self, saved: Saved) -> None:
+        if saved.total == 1:
+            return
+        if self.progress.watched or self.parts:  # a stream that has begun is brought to its end
+            self._stream(saved)
+        if saved.rounds < saved.total:
+            self._save(saved)
+
+    def _save(self, saved: Saved) -> None:
+        from tenku.model.checkpoint import write_tensors
+
+        key = f"{self.job['id']}/saved-{self.job['token']}/{saved.rounds}.safetensors"
+        path = self.progress.folder / "round.safetensors"
+        write_tensors(path, {"latents": saved.latents, "rows": saved.rows}, {})
+        self._name(path, key, saved={"keys": [key], "rounds": saved.rounds, "total": saved.total,
+                                     "made_by": self._made_by()})
+        self.worker.store.remove(key.replace(f"/{saved.rounds}.", f"/{saved.rounds - 1}."))
+
+    def _stream(self, saved: Saved) -> None:
+        """What became finished since the last piece, sealed like all that was dreamt, and joined to it."""
+        from tenku import media
+
+        clip, first = saved.finished(), sum(part["frames"] for part in self.parts)
+        if len(clip.frames) <= first:
+            return
+        key = f"{self.job['id']}/parts-{self.job['token']}/{saved.rounds}.mp4"
+        path = self.progress.folder / "part.mp4"
+        self.progress.seal(Clip(clip.frames[first:], clip.fps), {"part": {"first": first}}, path)
+        path.write_bytes(media.fragment(path.read_bytes(), first))
+        self.parts.append({"key": key, "bytes": path.stat().st_size, "frames": len(clip.frames) - first})
+        self._name(path, key, parts=self.parts)
+
+    def _name(self, path: Path, key: str, **values: Any) -> None:
+        """Puts a file where it outlives the attempt, and has the row name it; nothing of a job that is lost stays."""
+        self.worker.store.put(path, key)
+        path.unlink()
+        try:
+            jobs.keep(self.worker.db, self.job, **values)
+        except jobs.Lost:
+            self.worker.store.remove(key)
+            raise
+
+    def _made_by(self) -> str:
+        from tenku import __version__
+
+        return f"{__version__} {self.progress.engine().weights_sha256}"
+
+
+def _nothing() -> Clip:
+    raise AssertionError("of a round that was read back nothing is shown")
 
 
 def variants(clip: Clip) -> list[tuple[str, Clip, str]]:
@@ -211,10 +343,17 @@ def _sheet(clip: Clip) -> Clip:
     return Clip(np.concatenate(rows)[None], clip.fps)
 
 
-def _seal(clip: Clip, record: dict[str, Any], path: Path, result: Result) -> str:
+def _seal(clip: Clip, record: dict[str, Any], path: Path, result: Result, made_of: list[Path]) -> str:
     from tenku.provenance.seal import Model, seal
 
-    return seal(clip, record, path, model=Model(result.model, result.weights_sha256)).clip_id
+    return seal(clip, record, path, model=Model(result.model, result.weights_sha256), ingredients=made_of).clip_id
+
+
+def sealed_name(result: Result) -> str:
+    """The id of a clip that is sealed already."""
+    from tenku.provenance.seal import Model, clip_id
+
+    return clip_id(result.record, Model(result.model, result.weights_sha256))
 
 
 def unique_name() -> str:

@@ -28,22 +28,22 @@ export async function call(method, path, body) {
 
 export const content = (id, variant = "video", mark = "") =>
   `/v1/videos/${id}/content?variant=${variant}${mark === "" ? "" : `&step=${mark}`}`;
+export const stream = (id) => `/v1/videos/${id}/stream`;
 
 export const list = (query) => call("GET", `/videos?${new URLSearchParams(query)}`);
-export const video = (id) => call("GET", `/videos/${id}`);
+export const video = (id) => call("GET", `/videos/${encodeURIComponent(id)}`);
 export const remove = (id) => call("DELETE", `/videos/${id}`);
 export const cancel = (id) => call("POST", `/videos/${id}/cancel`);
 export const create = (fields) => call("POST", "/videos", fields);
 export const remix = (id, fields) => call("POST", `/videos/${id}/remix`, fields);
+export const film = (fields) => call("POST", "/films", fields);
+export const direct = (fields) => call("POST", "/direct", fields);
 export const feedback = (id, fields) => call("POST", `/videos/${id}/feedback`, fields);
-
-// Follows a job; the browser reconnects by itself when the server comes back.
-export function follow(id, on) {
-  const source = new EventSource(`/v1/videos/${id}/events`);
-  source.addEventListener("progress", (event) => on(JSON.parse(event.data)));
-  source.addEventListener("done", (event) => { source.close(); on(JSON.parse(event.data)); });
-  source.addEventListener("deleted", () => { source.close(); on(null); });
-  return () => source.close();
+export function upload(file) {
+  const form = new FormData();
+  form.append("purpose", "user_data");
+  form.append("file", file, file.name || "pasted.png");
+  return call("POST", "/files", form);
 }
 
 let known;

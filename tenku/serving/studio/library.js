@@ -1,52 +1,39 @@
 // Everything that was made: a wall of clips.
-import { h, say } from "./dom.js";
+import { choice, fill, h, say } from "./dom.js";
 import { list } from "./api.js";
-import { card, living } from "./cards.js";
+import { card, living, still } from "./cards.js";
 
-const filters = [["completed", "Finished"], ["", "All"], ["failed", "Failed"]];
-let chosen = null; // the first of two to compare
+const states = [["completed", "Finished"], ["", "All"], ["failed", "Failed"]];
+const kinds = { "": () => true, clips: (video) => !still(video) && !video.tenku.film, images: still, films: (video) => Boolean(video.tenku.film),
+  made: (video) => Boolean(video.remixed_from_video_id || video.tenku.made_from?.length) };
+const names = [["", "Everything"], ["clips", "Clips"], ["images", "Images"], ["films", "Films"], ["made", "Made from others"]];
 
 export async function library(place, { leaving, query }) {
-  const state = { words: query.get("words") ?? "", status: "completed", after: null, more: true, busy: false, turn: 0 };
+  const state = { words: query.get("words") ?? "", status: "completed", kind: "", order: "desc", after: null, more: true, busy: false, turn: 0 };
   const wall = h("div", { class: "wall" });
   const end = h("p", { class: "soft", "aria-live": "polite" });
   const search = h("input", { type: "search", placeholder: "red ball, moon, night", "aria-label": "Search in prompts" });
   search.value = state.words;
   let wait;
   search.addEventListener("input", () => { clearTimeout(wait); wait = setTimeout(() => { state.words = search.value; again(); }, 250); });
-  const buttons = filters.map(([value, label]) => h("button", { type: "button", "aria-pressed": String(value === state.status), onclick: () => {
-    state.status = value;
-    buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(filters[i][0] === value)));
-    again();
-  } }, label));
-
-  const piece = (video) => {
-    if (video.status === "queued" || video.status === "in_progress")
-      return living(video, { leaving, done: (now, element) => element.replaceWith(piece(now)) });
-    return card(video, video.status === "completed" ? [h("button", { type: "button", "aria-label": `Compare ${video.prompt}`, "aria-pressed": String(chosen === video.id), onclick: (event) => pick(video, event.currentTarget) }, "Compare")] : []);
-  };
-  const pick = (video, button) => {
-    if (chosen === video.id) { chosen = null; button.setAttribute("aria-pressed", "false"); return; }
-    if (chosen) { const one = chosen; chosen = null; location.hash = `#/compare/${one}/${video.id}`; return; }
-    chosen = video.id;
-    button.setAttribute("aria-pressed", "true");
-    say("Now choose the clip to compare it with");
-  };
+  const order = h("select", { "aria-label": "Order", onchange: () => { state.order = order.value; again(); } }, h("option", { value: "desc" }, "Newest first"), h("option", { value: "asc" }, "Oldest first"));
+  const piece = (video) => (video.status === "queued" || video.status === "in_progress"
+    ? living(video, { leaving, done: (now, element) => element.replaceWith(piece(now)) }) : card(video));
   const next = async () => {
     if (state.busy || !state.more) return;
     state.busy = true;
-    const turn = state.turn;
-    const ask = { limit: 48 };
+    const { turn } = state;
+    const ask = { limit: 48, order: state.order };
     if (state.words.trim()) ask.words = state.words.trim();
     if (state.status) ask.status = state.status;
     if (state.after) ask.after = state.after;
     try {
       const page = await list(ask);
       if (turn !== state.turn) return;
-      wall.append(...page.data.map(piece));
+      wall.append(...page.data.filter(kinds[state.kind]).map(piece));
       state.after = page.last_id;
       state.more = page.has_more;
-      end.textContent = wall.children.length ? (state.more ? "" : "That is all") : state.words ? "Nothing with these words" : "Nothing here yet";
+      end.textContent = wall.children.length ? (state.more ? "" : "That is all") : state.more ? "" : state.words ? "Nothing with these words" : "Nothing here yet";
     } catch (error) {
       say(error.message, true);
       state.more = false;
@@ -59,9 +46,11 @@ export async function library(place, { leaving, query }) {
     wall.replaceChildren();
     next().then(look);
   };
-  const look = () => { if (end.getBoundingClientRect().top < innerHeight + 600 && state.more) next().then(() => state.more && look()); };
+  const look = () => { if (end.isConnected && end.getBoundingClientRect().top < innerHeight + 600 && state.more && !state.busy) next().then(look); };
   addEventListener("scroll", look, { passive: true });
   leaving(() => removeEventListener("scroll", look));
-  place.append(h("header", {}, h("h1", {}, "Library")), h("div", { class: "tools" }, search, h("div", { class: "row", role: "group", "aria-label": "Which clips" }, buttons)), wall, end);
+  fill(place, h("header", {}, h("h1", {}, "Library"), h("p", { class: "soft small" }, "Drag one clip onto another and they blend. Or pick several with the ring in their corner.")),
+    h("div", { class: "tools" }, search, order, choice("State", states, state.status, (value) => { state.status = value; again(); }), choice("Kind", names, state.kind, (value) => { state.kind = value; again(); })), wall, end);
   await next();
+  look();
 }

@@ -1,15 +1,16 @@
 // Where does a file come from?
 import { h, say } from "./dom.js";
 import { call } from "./api.js";
+import { takes } from "./hand.js";
 
-export async function verify(place) {
+export async function verify(place, { leaving }) {
   const input = h("input", { type: "file", accept: "video/mp4,video/quicktime,video/webm,video/x-matroska,image/gif,image/png,image/jpeg,image/webp", class: "skip", id: "file", onchange: () => input.files[0] && ask(input.files[0]) });
   const answer = h("section", { "aria-live": "polite" });
   const zone = h("label", { class: "drop", for: "file" }, h("span", { class: "quote" }, "Drop a video or a picture"), h("span", { class: "button" }, "Choose a file"),
     h("span", { class: "soft small" }, "mp4, mov, webm, mkv, gif, png, jpg or webp, up to 64 MB. It is read here, and then forgotten."));
-  for (const kind of ["dragenter", "dragover"]) zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.add("over"); });
-  for (const kind of ["dragleave", "drop"]) zone.addEventListener(kind, (event) => { event.preventDefault(); zone.classList.remove("over"); });
-  zone.addEventListener("drop", (event) => event.dataTransfer.files[0] && ask(event.dataTransfer.files[0]));
+  for (const kind of ["dragenter", "dragover"]) zone.addEventListener(kind, () => zone.classList.add("over"));
+  for (const kind of ["dragleave", "drop"]) zone.addEventListener(kind, () => zone.classList.remove("over"));
+  leaving(takes((files) => ask(files[0]))); // wherever on the page it is dropped, or pasted
 
   const ask = async (file) => {
     answer.replaceChildren(h("div", { class: "panel" }, h("p", {}, `Reading ${file.name} …`)));

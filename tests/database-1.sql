@@ -1,0 +1,16 @@
+CREATE TABLE batches ( seq INTEGER NOT NULL, id VARCHAR(40) NOT NULL, tenant VARCHAR(40) NOT NULL, input VARCHAR(40) NOT NULL, output VARCHAR(40), errors VARCHAR(40), status VARCHAR(20) NOT NULL, rows JSON NOT NULL, metadata JSON, created_at FLOAT NOT NULL, completed_at FLOAT, PRIMARY KEY (seq), UNIQUE (id) );
+CREATE TABLE deliveries ( seq INTEGER NOT NULL, id VARCHAR(40) NOT NULL, hook VARCHAR(20) NOT NULL, body VARCHAR(4000) NOT NULL, tries INTEGER NOT NULL, due_at FLOAT NOT NULL, done_at FLOAT, status INTEGER, PRIMARY KEY (seq) );
+CREATE TABLE feedback ( seq INTEGER NOT NULL, job VARCHAR(40) NOT NULL, other VARCHAR(40), tenant VARCHAR(40) NOT NULL, at FLOAT NOT NULL, rating INTEGER NOT NULL, reasons JSON NOT NULL, words VARCHAR(2000) NOT NULL, harmful INTEGER NOT NULL, consent INTEGER NOT NULL, request JSON NOT NULL, clip JSON NOT NULL, PRIMARY KEY (seq) );
+CREATE INDEX ix_feedback_job ON feedback (job);
+CREATE TABLE files ( seq INTEGER NOT NULL, id VARCHAR(40) NOT NULL, tenant VARCHAR(40) NOT NULL, name VARCHAR(200) NOT NULL, purpose VARCHAR(40) NOT NULL, bytes INTEGER NOT NULL, created_at FLOAT NOT NULL, PRIMARY KEY (seq), UNIQUE (id) );
+CREATE TABLE history ( seq INTEGER NOT NULL, job VARCHAR(40) NOT NULL, at FLOAT NOT NULL, state VARCHAR(20) NOT NULL, detail VARCHAR(200) NOT NULL, PRIMARY KEY (seq) );
+CREATE INDEX ix_history_job ON history (job);
+CREATE TABLE hooks ( id VARCHAR(20) NOT NULL, tenant VARCHAR(40) NOT NULL, url VARCHAR(2000) NOT NULL, secret VARCHAR(80) NOT NULL, created_at FLOAT NOT NULL, PRIMARY KEY (id) );
+CREATE TABLE jobs ( seq INTEGER NOT NULL, id VARCHAR(40) NOT NULL, tenant VARCHAR(40) NOT NULL, model VARCHAR(80) NOT NULL, request JSON NOT NULL, prompt VARCHAR(2000) NOT NULL, asked JSON NOT NULL, parent VARCHAR(40), status VARCHAR(20) NOT NULL, done INTEGER NOT NULL, total INTEGER NOT NULL, attempt INTEGER NOT NULL, token INTEGER NOT NULL, worker VARCHAR(80), lease_until FLOAT, stepped_at FLOAT, watched_at FLOAT, priority INTEGER NOT NULL, turn FLOAT NOT NULL, work FLOAT NOT NULL, created_at FLOAT NOT NULL, started_at FLOAT, completed_at FLOAT, expires_at FLOAT, error JSON, artifacts JSON, facts JSON, fingerprint VARCHAR(64) NOT NULL, batch VARCHAR(40), line INTEGER, PRIMARY KEY (seq), UNIQUE (id) );
+CREATE INDEX jobs_batch ON jobs (batch);
+CREATE INDEX jobs_mine ON jobs (tenant, seq);
+CREATE INDEX jobs_next ON jobs (status, priority, turn);
+CREATE TABLE keys ( id VARCHAR(20) NOT NULL, hash VARCHAR(64) NOT NULL, tenant VARCHAR(40) NOT NULL, name VARCHAR(80) NOT NULL, scopes JSON NOT NULL, most_waiting INTEGER, most_daily INTEGER, created_at FLOAT NOT NULL, revoked_at FLOAT, PRIMARY KEY (id), UNIQUE (hash) );
+CREATE TABLE requests ( tenant VARCHAR(40) NOT NULL, "key" VARCHAR(255) NOT NULL, fingerprint VARCHAR(64) NOT NULL, job VARCHAR(40) NOT NULL, at FLOAT NOT NULL, PRIMARY KEY (tenant, "key") );
+CREATE TABLE speeds ( model VARCHAR(80) NOT NULL, per_work FLOAT NOT NULL, PRIMARY KEY (model) );
+CREATE TABLE tenku_version ( number INTEGER NOT NULL, PRIMARY KEY (number) );

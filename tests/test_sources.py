@@ -1,0 +1,262 @@
+"""What videos are made from, over HTTP: every way to give it, every refusal, and what becomes of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from tenku import media
+from tenku.provenance import manifest
+from tenku.provenance.seal import Model, seal
+from tenku.serving import app, jobs, sources
+from tenku.serving.db import Database
+from tenku.serving.server import sweep
+from tenku.serving.service import Service
+from tenku.serving.store import Store
+from tenku.serving.worker import Worker
+from tenku.types import Clip
+
+HOSTS = frozenset({"127.0.0.1"})
+SMALL = {"size": "64x48", "seconds": "0.5", "steps": 1, "seed": 3}
+
+
+class Server:
+    """The application and a worker with the tiny model, in this process."""
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.folder = folder
+        self.service = Service(Database(f"sqlite:///{folder / 'tenku.db'}"), Store(str(folder / "files")), ("tiny",),
+                               False)
+        self.client = TestClient(app.build(self.service, HOSTS), base_url="http://127.0.0.1")
+        self.worker = Worker(self.service.db, self.service.store, {"tiny": str(model)}, name="w")
+
+    def post(self, path: str, body: Any = None, **more: Any) -> dict[str, Any]:
+        """A call that is accepted."""
+        answer = self.client.post(f"/v1{path}", json=body, **more)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def made(self, path: str, body: Any = None, **more: Any) -> dict[str, Any]:
+        """A video, made."""
+        name = self.post(path, body, **more)["id"]
+        while job := jobs.claim(self.service.db, "w", ["tiny"]):
+            self.worker._do(job)
+        video = dict(self.client.get(f"/v1/videos/{name}").json())
+        assert video["status"] == "completed", video["error"]
+        return video
+
+    def file(self, video: dict[str, Any]) -> Path:
+        """A video's file."""
+        path = self.folder / f"{video['id']}.mp4"
+        path.write_bytes(self.client.get(f"/v1/videos/{video['id']}/content").content)
+        return path
+
+    def refused(self, path: str, body: Any = None, **more: Any) -> tuple[int, str, str]:
+        """Status, code and param of a refusal."""
+        answer = self.client.post(f"/v1{path}", json=body, **more)
+        assert answer.status_code >= 400, answer.text
+        error = answer.json()["error"]
+        assert str(self.folder) not in answer.text
+        return answer.status_code, error["code"], error["param"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("sources"), tiny_model)
+    yield made
+    made.service.db.close()
+
+
+@pytest.fixture(scope="module")
+def ball(server: Server) -> dict[str, Any]:
+    return server.made("/videos", {"prompt": "a red ball", **SMALL})
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    frames = np.random.Generator(np.random.PCG64(0)).integers(0, 255, (1, 96, 128, 3), np.uint8)
+    return media.encode(Clip(frames, 1.0), ".png")
+
+
+@pytest.fixture(scope="module")
+def clip() -> bytes:
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8)[None, None, :, None]
+    return media.encode(Clip(np.broadcast_to(ramp, (12, 48, 64, 3)).copy(), 24.0), ".mp4")
+
+
+def data_url(data: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def test_a_picture_is_given_in_every_way(server, ball, picture):
+    kept = server.post("/files", data={"purpose": "vision"}, files={"file": ("a.png", picture)})["id"]
+    name = hashlib.sha256(picture).hexdigest()
+    for value in (data_url(picture), {"image_url": data_url(picture)}, kept, {"file_id": kept}):
+        for fields in ({"input_reference": value}, {"inputs": [value]}, {"inputs": [{"source": value, "at": 0}]}):
+            video = server.post("/videos", {"prompt": "x", **SMALL, **fields})
+            assert [one["sha256"] for one in video["tenku"]["inputs"]] == [name]
+            assert server.client.get(f"/v1/videos/{video['id']}/inputs/{name}").content == picture
+            server.client.delete(f"/v1/videos/{video['id']}")
+            assert server.client.get(f"/v1/videos/{video['id']}/inputs/{name}").status_code == 404
+    form = {"prompt": "x", "size": "64x48", "inputs[][at]": "0.25"}
+    video = server.post("/videos", data=form, files={"inputs[][source]": ("a.png", picture)})
+    assert video["tenku"]["inputs"] == [{"role": "input", "sha256": name, "at": 0.25, "strength": 1.0,
+                                         "type": "image/png", "video": None}]
+    video = server.made("/videos", data={"prompt": "x", **SMALL}, files={"input_reference": ("a.png", picture)})
+    assert manifest.read(server.file(video)).ingredients == ("ingredient 1 (componentOf), without a manifest",)
+
+
+MODES: dict[str, tuple[str, dict[str, Any], int]] = {  # path, fields, frames; the ball has 9
+    "keyframe": ("/videos", {"prompt": "x", "inputs": [{"source": "BALL", "at": 0.25, "strength": 0.5}]}, 9),
+    "extend": ("/videos/extensions", {"seconds": "0.5", "video": "BALL"}, 17),
+    "backwards": ("/videos/extensions", {"seconds": "0.5", "way": "backwards", "video": {"id": "BALL"}}, 17),
+    "transition": ("/videos", {"prompt": "x", "mode": "blend", "inputs": ["BALL", "BALL"]}, 33),
+    "morph": ("/videos", {"prompt": "x", "mode": "blend", "way": "morph", "inputs": ["BALL", "BALL"]}, 9),
+    "loop": ("/videos", {"prompt": "x", "mode": "loop"}, 8),
+    "loop back": ("/videos", {"mode": "loop", "inputs": ["BALL"]}, 17),
+    "edit": ("/videos/edits", {"prompt": "x", "video": {"id": "BALL"}}, 9),
+    "mask": ("/videos/edits", {"prompt": "x", "video": "BALL", "way": "inside", "mask": "PICTURE"}, 9),
+    "around": ("/videos/edits", {"video": "BALL", "way": "around", "size": "96x48"}, 9),
+    "keep": ("/videos/edits", {"video": "BALL", "keep": [[0, 0.2]]}, 9),
+    "paths": ("/videos", {"prompt": "x", "camera": [[0, 0, 0, 0, 0, 0], [1, 0, 0, 1, 5, 0]], "motion": 0.5,
+                          "tracks": [[[0, 0.2, 0.5], [1, 0.8, 0.5]]], "captions": [[0.2, "a blue ball"]]}, 9),
+}
+
+
+@pytest.mark.parametrize("case", MODES)
+def test_a_mode_is_made_and_its_answer_was_true_from_the_first(server, ball, picture, case):
+    path, fields, frames = MODES[case]
+    text = json.dumps(fields).replace("BALL", ball["id"]).replace("PICTURE", data_url(picture))
+    size = {} if "video" in fields or "size" in fields else {"size": "64x48"}
+    body = {"steps": 1, "seconds": "0.5", **size, **json.loads(text)}
+    body = body if case != "transition" else {**body, "seconds": "0.9"}
+    said = server.post(path, body, headers={"Idempotency-Key": case})
+    video = server.made(path, body, headers={"Idempotency-Key": case})
+    assert said["id"] == video["id"]
+    for name in ("size", "seconds", "prompt"):
+        assert said[name] == video[name]
+    assert said["tenku"]["frames"] == video["tenku"]["facts"]["frames"] == frames
+    assert video["size"] == ("96x48" if case == "around" else "64x48")
+    kept = [one["video"] for one in video["tenku"]["inputs"]]
+    assert video["tenku"]["made_from"] == ([ball["id"]] if ball["id"] in kept else [])
+    if kept:
+        assert manifest.read(server.file(video)).ingredients[0].endswith("its manifest intact")
+        listed = server.client.get(f"/v1/videos?parent={ball['id']}").json()["data"]
+        assert video["id"] in [one["id"] for one in listed]
+
+
+def test_a_remix_has_the_same_inputs_even_when_their_video_is_gone(server, picture):
+    first = server.made("/videos", {"prompt": "x", **SMALL})
+    longer = server.made("/videos/extensions", {"seconds": "0.5", "video": first["id"], "steps": 1})
+    server.client.delete(f"/v1/videos/{first['id']}")
+    other = server.made(f"/videos/{longer['id']}/remix", {"prompt": "y"})
+    assert [one["sha256"] for one in other["tenku"]["inputs"]] == [one["sha256"] for one in longer["tenku"]["inputs"]]
+    assert (other["remixed_from_video_id"], other["seconds"]) == (longer["id"], longer["seconds"])
+
+
+def test_a_clip_of_a_stranger_is_used_and_its_size_and_length_are_its_own(server, clip):
+    video = server.made("/videos/extensions", data={"prompt": "x", "seconds": "0.5", "steps": "1"},
+                        files={"video": ("a.mp4", clip)})
+    assert (video["size"], video["tenku"]["facts"]["frames"]) == ("64x48", 17)  # 8 at 16 per second, and 8
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], tuple[int, str, str]]] = {
+    "address": ("/videos", {"input_reference": {"image_url": "http://127.0.0.1/a.png"}},
+                (400, "unsupported_url", "input_reference")),
+    "file": ("/videos", {"input_reference": "file:///etc/passwd"}, (400, "unsupported_url", "input_reference")),
+    "path": ("/videos", {"inputs": ["/etc/passwd"]}, (400, "invalid_value", "inputs")),
+    "hash": ("/videos", {"inputs": [{"source": "sha256:" + "0" * 64}]}, (400, "invalid_value", "inputs")),
+    "path in a mask": ("/videos", {"mode": "edit", "way": "inside", "mask": "../x"}, (400, "invalid_value", "mask")),
+    "broken data": ("/videos", {"inputs": ["data:image/png;base64,###"]}, (400, "invalid_value", "inputs")),
+    "no picture": ("/videos", {"inputs": [data_url(b"#EXTM3U\n/etc/passwd")]}, (400, "unsupported_file", "inputs")),
+    "broken picture": ("/videos", {"inputs": [data_url(b"\x89PNG\r\n\x1a\n" + bytes(60))]},
+                       (400, "unreadable_file", "inputs")),
+    "nobody's": ("/videos", {"inputs": ["video_" + "0" * 24]}, (404, "not_found", "inputs")),
+    "no file": ("/videos", {"inputs": ["file-" + "0" * 24]}, (404, "not_found", "inputs")),
+    "no video": ("/videos/edits", {}, (400, "invalid_value", "video")),
+    "another mode": ("/videos/edits", {"video": "BALL", "mode": "loop"}, (400, "invalid_value", "mode")),
+    "too many": ("/videos", {"inputs": ["BALL"] * 17}, (400, "invalid_value", "inputs")),
+    "too late": ("/videos", {"inputs": [{"source": "BALL", "at": 3}]}, (400, "invalid_value", "inputs")),
+    "no inputs": ("/videos", {"mode": "blend"}, (400, "invalid_value", "inputs")),
+    "a mask alone": ("/videos", {"mask": "BALL"}, (400, "invalid_value", "mask")),
+    "a camera's file": ("/videos", {"camera": "/etc/poses.json"}, (400, "invalid_value", "camera")),
+    "a character's": ("/videos", {"characters": [{"id": "char_1"}]}, (404, "not_found", "characters")),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_is_refused_with_the_field(server, ball, case):
+    path, fields, said = REFUSED[case]
+    body = json.loads(json.dumps({"prompt": "x", **fields}).replace("BALL", ball["id"]))
+    assert server.refused(path, body) == said
+
+
+def test_large_and_long_files_and_unfinished_videos_are_refused(server, clip, monkeypatch):
+    monkeypatch.setattr(sources, "MAX_SECONDS", 0.2)
+    files = {"video": ("a.mp4", clip)}
+    assert server.refused("/videos/edits", data={"prompt": "x"}, files=files) == (400, "file_too_large", "inputs")
+    monkeypatch.setattr(sources, "MAX_BYTES", 100)
+    assert server.refused("/videos/edits", data={"prompt": "x"}, files=files) == (400, "file_too_large", "video")
+    waiting = server.post("/videos", {"prompt": "x"})["id"]
+    assert server.refused("/videos/edits", {"prompt": "x", "video": waiting}) == (400, "video_not_ready", "video")
+    server.client.delete(f"/v1/videos/{waiting}")
+
+
+def test_a_character_is_a_name_for_words(server, ball, clip, tmp_path):
+    said = server.post("/videos/characters", {"name": "Mossy", "description": "a large red ball"})
+    video = server.post("/videos", {"prompt": "mossy bounces", "characters": [{"id": said["id"]}]})
+    assert video["prompt"] == "a large red ball bounces"
+    assert server.client.get(f"/v1/videos/characters/{said['id']}").json() == said
+    assert server.refused("/videos", {"prompt": "x", "characters": [said["id"]]}) == (400, "invalid_value", "prompt")
+    assert server.post("/videos/characters", {"name": "B", "video": {"id": ball["id"]}})["description"] == "a red ball"
+    with server.file(ball).open("rb") as file:
+        upload = server.post("/videos/characters", data={"name": "C"}, files={"video": file})
+    assert upload["description"] == "a red ball"
+    stranger = server.refused("/videos/characters", data={"name": "D"}, files={"video": ("a.mp4", clip)})
+    assert stranger == (400, "unsupported_mode", "video")
+    for wrong in ({"name": ""}, {"name": "x", "description": ""}, {"name": "x" * 81, "description": "y"}):
+        assert server.refused("/videos/characters", wrong)[0] == 400
+
+
+def test_the_policy_is_asked_wherever_words_come_in(server, ball, monkeypatch, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_text('[[rules]]\nname = "brand"\nany = ["acme"]\n[references]\nimages = "none"\n')
+    said = (400, "policy_violation", "prompt")
+    monkeypatch.setenv("TENKU_POLICY", str(policy))
+    assert server.refused("/videos", {"prompt": "an a c m e phone"}) == said
+    assert server.refused(f"/videos/{ball['id']}/remix", {"prompt": "acme"}) == said
+    later = server.refused("/videos", {"prompt": "x", "captions": [[0.1, "acme"]]})
+    assert later[1:] == ("policy_violation", "captions")
+    assert server.refused("/videos/edits", {"video": ball["id"]})[1:] == ("policy_violation", "inputs")
+    assert server.refused("/videos/characters", {"name": "A", "description": "acme"})[1:] == (
+        "policy_violation", "description")
+    policy.write_text("nonsense")
+    assert server.refused("/videos", {"prompt": "x"})[:2] == (503, "policy_unavailable")
+
+
+def test_files_of_nobody_are_swept_but_not_those_of_a_job_to_be(server, picture):
+    store, db = server.service.store, server.service.db
+    store.save(picture, "video_" + "1" * 24 + "/inputs/x.png")
+    unborn = sweep(db, store)
+    assert store.exists("video_" + "1" * 24 + "/inputs/x.png")
+    sweep(db, store, unborn)
+    assert not store.exists("video_" + "1" * 24 + "/inputs/x.png")
+
+
+def test_a_source_whose_manifest_is_broken_is_named_by_its_hash_only(server, tmp_path):
+    path = tmp_path / "a.mp4"
+    frames = np.full((9, 48, 64, 3), 90, np.uint8)
+    seal(Clip(frames, 16.0), {"request": {}}, path, model=Model("x", "0" * 64))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"c2pa", 200)
+    data[at + 40 : at + 400] = bytes(360)
+    video = server.made("/videos/edits", data={"prompt": "x", "steps": "1"}, files={"video": ("a.mp4", bytes(data))})
+    assert manifest.read(server.file(video)).signature is not manifest.Signature.TAMPERED

@@ -199,7 +199,7 @@ def limited(values: Spectrum, chips: Chips) -> Spectrum:
     return values / np.maximum(np.maximum(size, chips.usual(size)), 1e-6)
 
 
-def _correlated(pilot: Spectrum, chips: Chips) -> npt.NDArray[np.floating]:
+def correlated(pilot: Spectrum, chips: Chips) -> npt.NDArray[np.floating]:
     """[N, 64, 64]: the pilot's correlation at every whole shift, of the pilot's waves [N, P]."""
     across, down = chips.across[chips.pilot], chips.down[chips.pilot]
     signed = pilot * (chips.signs[chips.pilot, 0] - 1j * chips.signs[chips.pilot, 1])
@@ -219,7 +219,7 @@ def _turns(chips: Chips, shifts: Sequence[tuple[float, float]]) -> Spectrum:
 def _shifts(values: Spectrum, chips: Chips) -> tuple[float, tuple[float, float]]:
     """The pilot's score at its best shift, in quarters of a sample, and that shift."""
     pilot = values[chips.pilot]
-    found = _correlated(pilot * _turns(chips, _HALVES), chips)  # four small transforms are faster than a large one
+    found = correlated(pilot * _turns(chips, _HALVES), chips)  # four small transforms are faster than a large one
     page, row, column = np.unravel_index(int(found.argmax()), found.shape)
     x, y = column + _HALVES[page][0], row + _HALVES[page][1]
     around = [(float(x + i / 4) % TILE, float(y + j / 4) % TILE) for j in (-1, 0, 1) for i in (-1, 0, 1)]
@@ -281,7 +281,7 @@ def _in_place(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float)
     folds = np.stack([np.rot90(upright[p.made_with][:, ::-1 if p.mirrored else 1], p.turned) for p in places])
     values = limited(np.fft.rfft2(folds)[:, chips.down, chips.across], chips)
     lows = (values[:, None] * (chips.radius <= np.array(_CUTS)[:, None])).reshape(-1, values.shape[1])
-    found = _correlated(lows[:, chips.pilot], chips)
+    found = correlated(lows[:, chips.pilot], chips)
     shifts = [divmod(int(at), TILE) for at in found.reshape(len(found), -1).argmax(1)]
     ranked = []
     for number, (down, across) in enumerate(shifts):
@@ -313,7 +313,7 @@ def _coarse(folds: npt.NDArray[np.float32], chips: Chips) -> list[float]:
     """The pilot's best correlation in each of many folds [N, 64, 64], all waves taken as equally strong."""
     pilot = np.fft.rfft2(folds)[:, chips.down[chips.pilot], chips.across[chips.pilot]]
     pilot /= np.maximum(np.abs(pilot), 1e-6)
-    each = [_correlated(pilot * turn, chips).max((1, 2)) for turn in _turns(chips, _LATTICE)]
+    each = [correlated(pilot * turn, chips).max((1, 2)) for turn in _turns(chips, _LATTICE)]
     return np.maximum.reduce(each).tolist()
 
 

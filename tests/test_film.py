@@ -131,7 +131,7 @@ def test_a_broken_shot_leaves_no_film(story, monkeypatch, tmp_path):
     story.write_text(text)
     assert main(["film", str(story)]) == 2
     assert not (tmp_path / "story.mp4").exists()
-    assert all(path.suffix in (".mp4", ".safetensors", ".yaml") or path.is_dir() for path in tmp_path.rglob("*"))
+    assert all(path.suffix in (".mp4", ".locked", ".yaml") or path.is_dir() for path in tmp_path.rglob("*"))
 
 
 def test_checking_makes_nothing(story, tmp_path, capsys):

@@ -308,8 +308,17 @@ def test_the_bound_holds_over_keys():
 
 def test_the_search_is_paid_for():
     """A search over N places and shifts asks for a score of sqrt(2 ln(4 N / the false positives)), or for a payload."""
-    places = list(geometry.searched(80, 128))
+    flat = np.zeros((80, 128), np.float32)
+    places = [place for group, _ in geometry.searched(flat, 80, 128) for place in group]
     assert 1000 < len(places) < 4000
     tried = len(places) * geometry.FINER**2 * (4 * geometry.TILE) ** 2
     needed = math.sqrt(2 * math.log(4 * tried / invisible.FALSE_POSITIVES))
     assert 8 < needed < 9.5
+
+
+def test_the_searchs_first_look_is_like_a_careful_one():
+    plane = invisible.mean(invisible.planes(scene(5)))
+    for group, folds in geometry.searched(plane, 80, 128):
+        for place, fold in list(zip(group, folds, strict=True))[::29]:
+            careful = geometry.fold(plane, place, 1.5)
+            assert np.corrcoef(fold.ravel(), careful.ravel())[0, 1] > 0.95, place

@@ -14,13 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb; defaults are those of the benchmark and the Request."""
     from tenku.request import Request
 
-    parser.add_argument("what", nargs="?", choices=("prompts", "modes"), default="prompts",
-                        help="prompts: what clips show; modes: seams, camera paths, tracks, edits (default: prompts)")
+    parser.add_argument("what", nargs="?", choices=("prompts", "modes", "seal"), default="prompts",
+                        help="prompts: what clips show; modes: seams, camera paths, tracks, edits; seal: what the marks"
+                             " survive (default: prompts)")
     parser.add_argument("--model", default="nano", metavar="NAME",
                         help="the bundled model, or a folder that `tenku train` wrote (default: nano)")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="takes of each prompt (default: 2)")
     parser.add_argument("--limit", type=int, default=200, metavar="N",
-                        help="only the first N prompts, which are balanced too (default: 200, all)")
+                        help="only the first N prompts, which are balanced too; of seal: clips (default: 200, all)")
     parser.add_argument("--steps", type=int, default=Request.steps, metavar="N",
                         help=f"denoising steps (default: {Request.steps})")
     parser.add_argument("--guidance", type=float, default=Request.guidance, metavar="G",
@@ -30,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="unseen clips that the codec is measured on; 0 leaves it out (default: 64)")
     parser.add_argument("--clips", type=int, default=12, metavar="N",
                         help="of modes: clips of each kind, at least 2 (default: 12)")
+    parser.add_argument("--unmarked", type=int, default=100, metavar="N",
+                        help="of seal: damaged unmarked twins of each clip, for false hits (default: 100)")
+    parser.add_argument("--entries", type=int, default=100_000, metavar="N",
+                        help="of seal: other clips in the store (default: 100000)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="of seal: processes (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/out/eval"), metavar="DIR",
                         help="folder for report.json, index.html and the clips; the same command again continues"
                              " (default: runs/out/eval)")
@@ -42,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures, writes the report, prints the table."""
     if arguments.what == "modes":
         return _modes(arguments)
+    if arguments.what == "seal":
+        return _seal(arguments)
     from tenku.evaluation.benchmark import Settings, evaluate, keep_floor
     from tenku.evaluation.page import write_page
     from tenku.evaluation.probe import BUNDLED
@@ -70,6 +78,21 @@ def _modes(arguments: argparse.Namespace) -> int:
     settings = Settings(arguments.out, arguments.model, arguments.clips, arguments.steps)
     report = evaluate(settings, _say)
     print(json.dumps(report, indent=1) if arguments.json else table(report))
+    return 0
+
+
+def _seal(arguments: argparse.Namespace) -> int:
+    from tenku.errors import UserError
+    from tenku.evaluation.sealing import Settings, evaluate
+    from tenku.evaluation.sealing_page import markdown
+
+    if min(arguments.limit, arguments.workers) < 1 or min(arguments.unmarked, arguments.entries) < 0:
+        raise UserError("limit and workers are at least 1, unmarked and entries at least 0", "tenku eval --help")
+    settings = Settings(arguments.out, arguments.limit, arguments.unmarked, arguments.entries, arguments.model,
+                        min(arguments.steps, Settings.steps), arguments.workers)
+    report = evaluate(settings, _say)
+    print(json.dumps(report, indent=1) if arguments.json else markdown(report))
+    print(f"report: {arguments.out / 'index.html'}", file=sys.stderr)
     return 0
 
 

@@ -1,13 +1,15 @@
 """Films from storyboards: every shot is dreamt once and kept, so only what was changed is made again.
 
 What is kept beside the film, in `<film>.shots/`: each shot as a sealed clip, an ingredient of the film, and its
-latents, from which the film is cut, so that the film bears one visible mark and no codec but its own.
+latents, from which the film is cut, so that the film bears one visible mark and no codec but its own. Latents decode
+to pictures without a mark: they lie locked, and no installation but this one can open them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load as read
+from safetensors.torch import save
 
 from tenku.engines.bundled import Engine, load
 from tenku.errors import UserError
 from tenku.film.storyboard import Shot, Storyboard
 from tenku.film.text import captioned, card
 from tenku.inputs import Given
-from tenku.model.checkpoint import read_tensors, write_tensors
+from tenku.provenance.lock import lock, unlock
 from tenku.provenance.seal import Model, check_path, seal
 from tenku.request import Request
 from tenku.sampling.generate import Step, generate
@@ -158,9 +162,9 @@ class _Studio:
         """The part of a request, from the folder or dreamt."""
         about = json.dumps([hashed(request).to_json(), self.model.weights_sha256], sort_keys=True)
         key = hashlib.sha256(about.encode()).hexdigest()[:16]
-        latents, file = self.folder / f"{key}.safetensors", self.folder / f"{key}.mp4"
-        fresh = not (latents.exists() and file.exists())
-        if fresh:
+        latents, file = self.folder / f"{key}.locked", self.folder / f"{key}.mp4"
+        kept = unlock(latents.read_bytes(), key) if latents.exists() and file.exists() else None
+        if kept is None:
             def report(step: Step) -> None:
                 if self.on_step:
                     self.on_step(name, step)
@@ -174,12 +178,16 @@ class _Studio:
             made_of = [] if clips else [self.given[one.source][0] if one.source in self.given else Path(one.source)
                                         for one in request.inputs]
             seal(result.clip, result.record, file, model=self.model, ingredients=made_of)
-            write_tensors(latents, tensors, {})
-        tensors, _ = read_tensors(latents)
+            data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+            draft = latents.with_suffix(f".{os.getpid()}.tmp")
+            draft.write_bytes(lock(data, key))
+            os.replace(draft, latents)
+        else:
+            tensors = read(kept)
         with torch.inference_mode():
             video = self.engine.codec.decode(tensors["latents"].float(), request.size.height, request.size.width)[0]
         frames = ((video[: int(tensors["frames"])] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-        piece = Piece(Clip(np.ascontiguousarray(frames), request.fps), file, latents, fresh)
+        piece = Piece(Clip(np.ascontiguousarray(frames), request.fps), file, latents, kept is None)
         if self.on_part:
             self.on_part(piece)
         return piece

@@ -100,23 +100,24 @@ def encode(bits: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def decode(soft: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
-    """352 soft values (positive leans to 0) to the most likely 88 bits: Viterbi around the circle."""
-    steps = soft.reshape(BITS, 4)
+    """[..., 352] soft values (positive leans to 0) to the likeliest 88 bits of each word: Viterbi around the circle."""
+    steps = soft.reshape(-1, BITS, 4)
+    words = np.arange(len(steps))
     order = np.arange(-_LEAD, BITS + _LEAD) % BITS
     states = 1 << _MEMORY
     into = np.arange(states)  # register: state before << 1 | new bit; state after: its low 8 bits
     before = np.stack([into >> 1, into >> 1 | states >> 1])  # the two states that lead into each
     register = np.stack([into, into | states])
-    gains = np.einsum("bsg,tg->tbs", _signs()[register], steps)
-    metric = np.zeros(states, np.float64)
-    choice = np.empty((len(order), states), np.uint8)
+    gains = np.einsum("bsg,wtg->twbs", _signs()[register], steps)
+    metric = np.zeros((len(steps), states), np.float64)
+    choice = np.empty((len(order), len(steps), states), np.uint8)
     for t, step in enumerate(order.tolist()):
-        arrive = metric[before] + gains[step]
-        choice[t] = arrive[1] > arrive[0]
-        metric = np.maximum(arrive[0], arrive[1])
-    state = int(metric.argmax())
-    bits = np.empty(len(order), np.uint8)
+        arrive = metric[:, before] + gains[step]
+        choice[t] = arrive[:, 1] > arrive[:, 0]
+        metric = arrive.max(1)
+    state = metric.argmax(1)
+    bits = np.empty((len(steps), len(order)), np.uint8)
     for t in range(len(order) - 1, -1, -1):
-        bits[t] = state & 1
-        state = int(before[choice[t, state], state])
-    return bits[_LEAD:_LEAD + BITS]
+        bits[:, t] = state & 1
+        state = before[choice[t, words, state], state]
+    return bits[:, _LEAD:_LEAD + BITS].reshape(*soft.shape[:-1], BITS)

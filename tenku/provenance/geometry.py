@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -82,8 +83,12 @@ def shrink(picture: Plane, longest: float) -> Plane:
 def fold(plane: Plane, place: Place, most: float = 0.0) -> Plane:
     """[64, 64]: the sum of the plane's tiles at that place. most: look only at so many tiles around the centre."""
     samples = _samples(plane, place, most)
+    return _summed(samples * _taper(samples.shape[0])[:, None] * _taper(samples.shape[1])[None])
+
+
+def _summed(samples: Plane) -> Plane:
+    """[64, 64]: the sum of the tiles around the middle."""
     height, width = samples.shape
-    samples = samples * _taper(height)[:, None] * _taper(width)[None]
     half = [-(-n // 2 // TILE) * TILE for n in (height, width)]
     canvas = np.zeros((2 * half[0], 2 * half[1]), np.float32)
     top, left = half[0] - height // 2, half[1] - width // 2
@@ -112,6 +117,7 @@ def _samples(plane: Plane, place: Place, most: float) -> Plane:
     return np.asarray(picture)
 
 
+@lru_cache(maxsize=256)
 def _taper(n: int) -> npt.NDArray[np.float32]:
     x = (np.arange(n) + 0.5) / n
     edge = np.minimum(x, 1 - x) / _EDGE
@@ -134,6 +140,8 @@ def spread(spectrum: npt.NDArray[np.complexfloating], height: int, width: int) -
 _ANGLES = [1.5 * i for i in range(-10, 11)]  # degrees
 _SCALE = 0.03  # step of the search, as a logarithm
 _WIDEST, _TIGHTEST = 1.45, 0.5  # bars around, and how much of each side a crop leaves
+_LOOKED = 1.5  # tiles around the centre that the search's first look takes in
+_NEAREST = 3  # samples of the finer picture for one
 FINER = 16  # steps of the refinement for one of the search
 
 
@@ -143,20 +151,53 @@ def straight(height: int, width: int) -> list[Place]:
             for turned in range(4) for mirrored in (False, True)]
 
 
-def searched(height: int, width: int) -> Iterator[Place]:
-    """The places of the search: crops, bars and scales, each rotated, turned or mirrored; and stretched ones."""
+def searched(plane: Plane, height: int, width: int) -> Iterator[tuple[list[Place], npt.NDArray[np.float32]]]:
+    """The places of the search, with the plane's folds [N, 64, 64] there; height, width: of the picture.
+
+    Crops, bars and scales, each rotated, turned or mirrored; and stretched ones. The folds are a first look: the tiles
+    around the centre, and nearest samples of a finer picture.
+    """
     for made in {tiles_of(round(height * f), round(width * f)) for f in (0.75, 1.0, 1.33)}:
-        for mirrored in (False, True):
-            scale = _TIGHTEST
-            while scale < _WIDEST:
-                for angle in _ANGLES:
-                    yield Place(made * scale, 0, mirrored, angle, made_with=made)
-                for turned in (1, 2, 3):
-                    yield Place(made * scale, turned, mirrored, made_with=made)
-                scale *= 1 + _SCALE
-            for ratio in range(-20, 21):
-                if ratio:
-                    yield Place(made, 0, mirrored, squeezed=math.exp(_SCALE * ratio), made_with=made)
+        scale = _TIGHTEST
+        while scale < _WIDEST:
+            yield _rotated(plane, Place(made * scale, made_with=made))
+            scale *= 1 + _SCALE
+        places, folds = [], []
+        for ratio in range(-20, 21):
+            if ratio:
+                places.append(Place(made, squeezed=math.exp(_SCALE * ratio), made_with=made))
+                folds.append(fold(plane, places[-1], _LOOKED))
+        places += [replace(place, mirrored=True) for place in places]
+        yield places, np.stack([*folds, *(f[:, ::-1] for f in folds)])
+
+
+def _rotated(plane: Plane, place: Place) -> tuple[list[Place], npt.NDArray[np.float32]]:
+    """A place at all angles, mirrored and turned by quarters, from one resampled picture."""
+    from PIL import Image
+
+    picture = Image.fromarray(_samples(plane, place, _LOOKED))
+    height, width = picture.height, picture.width
+    margin = 2 + math.ceil(math.sin(math.radians(_ANGLES[-1])) * max(height, width) / 2)  # what turns in from outside
+    fine = np.pad(np.asarray(picture.resize((_NEAREST * width, _NEAREST * height), Image.Resampling.BICUBIC)),
+                  _NEAREST * margin)
+    x, y = (np.arange(n, dtype=np.float32) + 0.5 - n / 2 for n in (width, height))
+    taper = _taper(height)[:, None] * _taper(width)[None]
+    folds = {}
+    for angle in _ANGLES:
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        across = (((cos * x)[None] - (sin * y)[:, None] + (width / 2 + margin)) * _NEAREST).astype(np.int32)
+        down = (((sin * x)[None] + (cos * y)[:, None] + (height / 2 + margin)) * _NEAREST).astype(np.int32)
+        folds[angle] = _summed(fine.ravel()[down * fine.shape[1] + across] * taper)
+    places = [replace(place, angle=angle) for angle in folds]
+    found = list(folds.values())
+    places += [replace(place, turned=turned) for turned in (1, 2, 3)]
+    found += [np.rot90(folds[0.0], turned) for turned in (1, 2, 3)]
+    # Mirroring comes first: what is then rotated one way is what is rotated the other way and then mirrored.
+    places += [replace(place, angle=angle, mirrored=True) for angle in folds]
+    found += [folds[-angle][:, ::-1] for angle in folds]
+    places += [replace(place, turned=turned, mirrored=True) for turned in (1, 2, 3)]
+    found += [np.rot90(folds[0.0][:, ::-1], turned) for turned in (1, 2, 3)]
+    return places, np.stack(found)
 
 
 def neighbours(place: Place, step: float) -> list[Place]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -43,6 +43,9 @@ _CUTS = (25.0, 18.0, 12.0)  # the reader looks at all waves, and at those that s
 _SURROUNDINGS = 0.12  # of the picture's side: what is taken for the ground of a pixel
 _NEAR, _QUIET, _LIMIT = 9, 1.5, 2.5  # pixels, levels, and times the contrast: edges are strong and say nothing
 _SEARCHED = 32  # pixels of the shorter side, below which no crop is looked for
+_HALVES = ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5), (0.5, 0.5))  # samples
+_LATTICE = (_HALVES[0], _HALVES[3])  # where the search takes its first look
+_STARTS, _FINALISTS = 10, 4  # places that are refined, and those of them to the end
 _WORKING = 128.0  # samples for a tile's width at which large pictures are read
 
 Spectrum = npt.NDArray[np.complexfloating]
@@ -73,6 +76,15 @@ class Chips:
     pilot: npt.NDArray[np.intp]  # wave numbers
     data: npt.NDArray[np.intp]  # [D, 2] wave number, and 0 for its cosine or 1 for its sine
     bit: npt.NDArray[np.intp]  # [D] the coded bit of each
+    rings: npt.NDArray[np.intp]  # [R, M] the waves of each ring, F where a ring has fewer
+
+    def usual(self, size: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """[..., F]: the median of values [..., F] over each wave's ring."""
+        end = np.full((*size.shape[:-1], 1), np.inf, size.dtype)
+        ordered = np.sort(np.concatenate([size, end], -1)[..., self.rings], -1)
+        count = (self.rings < size.shape[-1]).sum(1)
+        row = np.arange(len(count))
+        return ((ordered[..., row, (count - 1) // 2] + ordered[..., row, count // 2]) / 2)[..., self.ring]
 
     def turned(self, shift: tuple[float, float]) -> Spectrum:
         """[F] factors that undo a shift of the tile."""
@@ -102,7 +114,11 @@ def chips_of(key: str) -> Chips:
     turns = -(-len(data) // code.CODED)
     bit = np.concatenate([draw.permutation(code.CODED) for _ in range(turns)])[:len(data)]
     signs = (draw.integers(0, 2, (len(radius), 2)) * 2 - 1).astype(np.float32)
-    return Chips(across, down, radius, ((radius - _BAND[0]) / 2).astype(int), signs, order[:_PILOT], data, bit)
+    ring = ((radius - _BAND[0]) / 2).astype(int)
+    each = [np.flatnonzero(ring == number) for number in range(ring.max() + 1)]
+    most = max(map(len, each))
+    rings = np.stack([np.pad(waves, (0, most - len(waves)), constant_values=len(radius)) for waves in each])
+    return Chips(across, down, radius, ring, signs, order[:_PILOT], data, bit, rings)
 
 
 def keys() -> list[str]:
@@ -180,22 +196,35 @@ def spectrum(plane: Plane, place: Place, chips: Chips, most: float = 0.0) -> Spe
 def limited(values: Spectrum, chips: Chips) -> Spectrum:
     """A picture's strong waves say nothing about the mark."""
     size = np.abs(values)
-    usual = np.array([np.median(size[chips.ring == ring]) for ring in range(chips.ring.max() + 1)])
-    return values / np.maximum(np.maximum(size, usual[chips.ring]), 1e-6)
+    return values / np.maximum(np.maximum(size, chips.usual(size)), 1e-6)
 
 
-def _shifts(values: Spectrum, chips: Chips, fine: int) -> tuple[float, tuple[float, float]]:
-    """The pilot's score at its best shift, in 1/fine samples, and that shift."""
-    pilot = np.zeros(len(values), complex)
-    wanted = chips.signs[chips.pilot, 0] + 1j * chips.signs[chips.pilot, 1]
-    pilot[chips.pilot] = values[chips.pilot] * np.conj(wanted)
-    spectrum, size = chips.fold(pilot), TILE * fine
-    wide = np.zeros((size, size // 2 + 1), complex)
-    half = TILE // 2
-    wide[:half, :half], wide[-half:, :half] = spectrum[:half, :half], spectrum[-half:, :half]
-    found = np.fft.irfft2(wide, (size, size))
-    down, across = np.unravel_index(int(found.argmax()), found.shape)
-    shift = (float(across) / fine, float(down) / fine)
+def correlated(pilot: Spectrum, chips: Chips) -> npt.NDArray[np.floating]:
+    """[N, 64, 64]: the pilot's correlation at every whole shift, of the pilot's waves [N, P]."""
+    across, down = chips.across[chips.pilot], chips.down[chips.pilot]
+    signed = pilot * (chips.signs[chips.pilot, 0] - 1j * chips.signs[chips.pilot, 1])
+    stack = np.zeros((len(pilot), TILE, TILE // 2 + 1), np.complex64)
+    stack[:, down, across] = signed
+    stack[:, -down[across == 0], 0] = np.conj(signed[:, across == 0])
+    return np.fft.irfft2(stack, (TILE, TILE))
+
+
+def _turns(chips: Chips, shifts: Sequence[tuple[float, float]]) -> Spectrum:
+    """[N, P] factors that undo shifts, of the pilot's waves."""
+    across, down = chips.across[chips.pilot], chips.down[chips.pilot]
+    x, y = np.array(shifts).T
+    return np.exp(2j * np.pi / TILE * (np.outer(x, across) + np.outer(y, down))).astype(np.complex64)
+
+
+def _shifts(values: Spectrum, chips: Chips) -> tuple[float, tuple[float, float]]:
+    """The pilot's score at its best shift, in quarters of a sample, and that shift."""
+    pilot = values[chips.pilot]
+    found = correlated(pilot * _turns(chips, _HALVES), chips)  # four small transforms are faster than a large one
+    page, row, column = np.unravel_index(int(found.argmax()), found.shape)
+    x, y = column + _HALVES[page][0], row + _HALVES[page][1]
+    around = [(float(x + i / 4) % TILE, float(y + j / 4) % TILE) for j in (-1, 0, 1) for i in (-1, 0, 1)]
+    signed = pilot * (chips.signs[chips.pilot, 0] - 1j * chips.signs[chips.pilot, 1])
+    shift = around[int((signed * _turns(chips, around)).real.sum(1).argmax())]
     return _pilot_score(values, chips, shift), shift
 
 
@@ -213,19 +242,28 @@ def _judge(candidates: list[tuple[float, Place, tuple[float, float], Spectrum]],
            allowed: float) -> Finding:
     """The best of some places, out of `tried` places and shifts that were compared to arrive at them."""
     best = Finding(False, 0.0, 1.0)
-    for score, place, shift, values in candidates:
-        upright = values * chips.turned(shift)
-        each = np.stack([upright.real, upright.imag], 1) * chips.signs
-        each *= _trust(each, chips)[:, None]
-        soft = np.bincount(chips.bit, each[chips.data[:, 0], chips.data[:, 1]], code.CODED).astype(np.float64)
-        payload = code.unpack(code.decode(soft)) if soft.any() else None
-        by_pilot = min(1.0, tried * math.exp(-max(score, 0.0) ** 2 / 2))
-        by_code = by_pilot * len(candidates) * code.CHANCE if payload else 1.0
+    chances = [min(1.0, tried * math.exp(-max(score, 0.0) ** 2 / 2)) for score, *_ in candidates]
+    price = len(candidates) * code.CHANCE
+    payloads: list[Payload | None] = [None] * len(candidates)
+    if chances and 2 * min(chances) * price <= allowed:  # else no payload could count
+        soft = np.stack([_soft(values, shift, chips) for _, _, shift, values in candidates])
+        payloads = [code.unpack(bits) if word.any() else None
+                    for word, bits in zip(soft, code.decode(soft), strict=True)]
+    for (score, place, shift, _), by_pilot, payload in zip(candidates, chances, payloads, strict=True):
+        by_code = by_pilot * price if payload else 1.0
         chance = min(1.0, 2 * min(by_pilot, by_code))  # two ways to be found
         if best.place is None or (chance, -score) < (best.chance, -best.score):
             best = Finding(chance <= allowed, score, chance, payload if chance <= allowed else None, place,
                            shift=shift)
     return best if best.found else Finding(False, best.score, best.chance)
+
+
+def _soft(values: Spectrum, shift: tuple[float, float], chips: Chips) -> npt.NDArray[np.float64]:
+    """[352]: the coded bits, positive where they lean to 0."""
+    upright = values * chips.turned(shift)
+    each = np.stack([upright.real, upright.imag], 1) * chips.signs
+    each *= _trust(each, chips)[:, None]
+    return np.bincount(chips.bit, each[chips.data[:, 0], chips.data[:, 1]], code.CODED).astype(np.float64)
 
 
 def _trust(each: npt.NDArray[np.floating], chips: Chips) -> npt.NDArray[np.floating]:
@@ -239,40 +277,61 @@ def _trust(each: npt.NDArray[np.floating], chips: Chips) -> npt.NDArray[np.float
 
 def _in_place(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float) -> Finding:
     places = geometry.straight(*size)
-    candidates = []
-    for place in places:
-        values = limited(spectrum(plane, place, chips), chips)
-        for cut in _CUTS:
-            low = values * (chips.radius <= cut)
-            candidates.append((*_shifts(low, chips, 1), place, low))
-    ranked = sorted(((score, place, shift, low) for score, shift, place, low in candidates), key=lambda c: -c[0])
-    return _judge(ranked[:6], chips, float(len(candidates) * TILE**2), allowed)
+    upright = {n: geometry.fold(plane, Place(n, made_with=n)) for n in {place.made_with for place in places}}
+    folds = np.stack([np.rot90(upright[p.made_with][:, ::-1 if p.mirrored else 1], p.turned) for p in places])
+    values = limited(np.fft.rfft2(folds)[:, chips.down, chips.across], chips)
+    lows = (values[:, None] * (chips.radius <= np.array(_CUTS)[:, None])).reshape(-1, values.shape[1])
+    found = correlated(lows[:, chips.pilot], chips)
+    shifts = [divmod(int(at), TILE) for at in found.reshape(len(found), -1).argmax(1)]
+    ranked = []
+    for number, (down, across) in enumerate(shifts):
+        low, shift = lows[number], (float(across), float(down))
+        ranked.append((_pilot_score(low, chips, shift), places[number // len(_CUTS)], shift, low))
+    ranked.sort(key=lambda candidate: -candidate[0])
+    return _judge(ranked[:6], chips, float(len(ranked) * TILE**2), allowed)
 
 
 def _in_search(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float) -> Finding:
     """Coarsely around the centre, then ever finer from the best. Counts every place that it could have looked at."""
-    ranked, tried = [], 0.0
-    for place in geometry.searched(*size):
-        values = spectrum(plane, place, chips, most=1.5)
-        score, _ = _shifts(values / np.maximum(np.abs(values), 1e-6), chips, 2)
-        ranked.append((score, place))
-        tried += 1
+    ranked: list[tuple[float, Place]] = []
+    for places, folds in geometry.searched(plane, *size):
+        ranked += zip(_coarse(folds, chips), places, strict=True)
+    tried = len(ranked)
     ranked.sort(key=lambda r: -r[0])
-    refined = []
-    for _, place in ranked[:10]:
-        values = limited(spectrum(plane, place, chips), chips)
-        best = (*_shifts(values, chips, 4), values)
-        step = 0.5
-        while step * geometry.FINER >= 1:
-            for other in geometry.neighbours(place, step):
-                values = limited(spectrum(plane, other, chips), chips)
-                score, shift = _shifts(values, chips, 4)
-                if score > best[0]:
-                    best, place = (score, shift, values), other
-            step /= 2
-        refined.append((best[0], place, best[1], best[2]))
-    refined.sort(key=lambda r: -r[0])
-    return _judge(refined[:4], chips, tried * geometry.FINER**2 * (4 * TILE) ** 2, allowed)
+    starts = [_Start(place, plane, chips) for _, place in ranked[:_STARTS]]
+    step = 0.5
+    while step * geometry.FINER >= 1:
+        starts = sorted(starts, key=lambda start: -start.score)[:_STARTS if step > 0.2 else _FINALISTS]
+        for start in starts:
+            start.climb(step)
+        step /= 2
+    refined = sorted(((s.score, s.place, s.shift, s.values) for s in starts), key=lambda r: -r[0])
+    return _judge(refined, chips, tried * geometry.FINER**2 * (4.0 * TILE) ** 2, allowed)
+
+
+def _coarse(folds: npt.NDArray[np.float32], chips: Chips) -> list[float]:
+    """The pilot's best correlation in each of many folds [N, 64, 64], all waves taken as equally strong."""
+    pilot = np.fft.rfft2(folds)[:, chips.down[chips.pilot], chips.across[chips.pilot]]
+    pilot /= np.maximum(np.abs(pilot), 1e-6)
+    each = [correlated(pilot * turn, chips).max((1, 2)) for turn in _turns(chips, _LATTICE)]
+    return np.maximum.reduce(each).tolist()
+
+
+class _Start:
+    """A place that is made better step by step."""
+
+    def __init__(self, place: Place, plane: Plane, chips: Chips) -> None:
+        self.place, self.plane, self.chips = place, plane, chips
+        self.values = limited(spectrum(plane, place, chips), chips)
+        self.score, self.shift = _shifts(self.values, chips)
+
+    def climb(self, step: float) -> None:
+        """Takes whichever place around it is better. step: of the search's own."""
+        for other in geometry.neighbours(self.place, step):
+            values = limited(spectrum(self.plane, other, self.chips), self.chips)
+            score, shift = _shifts(values, self.chips)
+            if score > self.score:
+                self.score, self.shift, self.values, self.place = score, shift, values, other
 
 
 # -- one clip's pattern ----------------------------------------------------------------------------------------------

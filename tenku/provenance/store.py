@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,26 +73,44 @@ def keep(entry: Entry, words: npt.NDArray[np.uint16]) -> None:
 
     Raises UserError when the store cannot be written.
     """
+    keep_all([(entry, words)])
+
+
+def keep_all(entries: Iterable[tuple[Entry, npt.NDArray[np.uint16]]]) -> None:
+    """`keep` for many: all of them or none."""
     path().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _open(path(), write=True) as base, base:
-        mark = entry.clip_id[:CLIP_DIGITS]
-        old = base.execute("SELECT number FROM clip WHERE mark = ?", (mark,)).fetchone()
-        if old:
-            base.execute("DELETE FROM word WHERE number = ?", old)
-            base.execute("DELETE FROM clip WHERE number = ?", old)
-        number = base.execute(
-            "INSERT INTO clip (mark, clip, sealed, payload, across, down, record, manifest, sketches)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (mark, entry.clip_id, entry.sealed, entry.payload, *entry.shift,
-             json.dumps(entry.record, sort_keys=True), entry.manifest,
-             entry.look)).lastrowid
-        base.executemany("INSERT OR IGNORE INTO word VALUES (?, ?)", [(w, number) for w in _index(words)])
+        for entry, words in entries:
+            _keep(base, entry, words)
+
+
+def _keep(base: sqlite3.Connection, entry: Entry, words: npt.NDArray[np.uint16]) -> None:
+    mark = entry.clip_id[:CLIP_DIGITS]
+    old = base.execute("SELECT number FROM clip WHERE mark = ?", (mark,)).fetchone()
+    if old:
+        base.execute("DELETE FROM word WHERE number = ?", old)
+        base.execute("DELETE FROM clip WHERE number = ?", old)
+    number = base.execute(
+        "INSERT INTO clip (mark, clip, sealed, payload, across, down, record, manifest, sketches)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (mark, entry.clip_id, entry.sealed, entry.payload, *entry.shift,
+         json.dumps(entry.record, sort_keys=True), entry.manifest,
+         entry.look)).lastrowid
+    base.executemany("INSERT OR IGNORE INTO word VALUES (?, ?)", [(w, number) for w in _index(words)])
 
 
 def entry_of(clip_id: str, payload: str, shift: tuple[float, float], record: Mapping[str, Any], manifest: bytes,
              look: Fingerprint) -> Entry:
     """An entry of now."""
     return Entry(clip_id, time.time(), payload, shift, record, manifest, look.to_bytes())
+
+
+def count() -> int:
+    """How many clips it knows."""
+    if not path().exists():
+        return 0
+    with _open(path()) as base:
+        return int(base.execute("SELECT count(*) FROM clip").fetchone()[0])
 
 
 def by_mark(digits: str) -> Entry | None:

@@ -105,19 +105,25 @@ class Report:
 def examine(path: Path) -> Report:
     """Reads a video or image file of any origin. Raises UserError for what cannot be read as one."""
     from tenku import untrusted
-    from tenku.provenance import manifest, parts
+    from tenku.provenance import manifest
 
     clip = untrusted.read(path, _SAMPLE)
-    size = (clip.frames.shape[1], clip.frames.shape[2])
-    views = invisible.planes(clip.frames)
-    found = parts.find(views, size)
     claim = manifest.read(path)
-    sources = [_source(part, clip.frames, clip.fps, claim) for part in found]
-    mark = max((part.finding for part in found), key=lambda f: f.score, default=invisible.Finding(False, 0.0, 1.0))
-    if not found and (guess := _look_up(clip.frames, views)):
-        sources, mark = [guess[0]], guess[1]
+    sources, mark = trace(clip.frames, clip.fps, claim)
     plate = visible.detect(clip.frames, clip.fps)
     return judge(claim, mark, plate, sources, clip.seconds)
+
+
+def trace(frames: Frames, fps: float, claim: Manifest) -> tuple[list[Source], invisible.Finding]:
+    """Where pictures [T, H, W, 3] lead, by their mark or else by their looks; and the strongest mark in them."""
+    from tenku.provenance import parts
+
+    views = invisible.planes(frames)
+    found = parts.find(views, (frames.shape[1], frames.shape[2]))
+    if not found and (guess := _look_up(frames, views)):
+        return [guess[0]], guess[1]
+    mark = max((part.finding for part in found), key=lambda f: f.score, default=invisible.Finding(False, 0.0, 1.0))
+    return [_source(part, frames, fps, claim) for part in found], mark
 
 
 def _source(part: Part, frames: Frames, fps: float, claim: Manifest) -> Source:

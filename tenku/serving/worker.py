@@ -259,7 +259,9 @@ class _Rounds:
 
     def before(self) -> Saved | None:
         """What an earlier attempt left, if this program with these weights made it."""
-        from tenku.model.checkpoint import read_tensors
+        from safetensors.torch import load
+
+        from tenku.provenance.lock import unlock
         from tenku.sampling.generate import Saved
 
         kept, parts = self.job["saved"], self.parts
@@ -268,9 +270,13 @@ class _Rounds:
             return None
         with tempfile.TemporaryDirectory(prefix="tenku-saved-") as folder:
             try:
-                tensors, _ = read_tensors(self.worker.store.fetch(kept["keys"][0], Path(folder)))
-            except (FileNotFoundError, UserError):
+                held = self.worker.store.fetch(kept["keys"][0], Path(folder)).read_bytes()
+            except FileNotFoundError:
                 return None
+        opened = unlock(held, kept["keys"][0])  # None for what another installation's worker left
+        if opened is None:
+            return None
+        tensors = load(opened)
         self.parts = parts
         log.info("%s goes on after round %d of %d", self.job["id"], kept["rounds"], kept["total"])
         return Saved(kept["rounds"], kept["total"], tensors["latents"], tensors["rows"], _nothing)
@@ -284,11 +290,13 @@ class _Rounds:
             self._save(saved)
 
     def _save(self, saved: Saved) -> None:
-        from tenku.model.checkpoint import write_tensors
+        from safetensors.torch import save
 
-        key = f"{self.job['id']}/saved-{self.job['token']}/{saved.rounds}.safetensors"
-        path = self.progress.folder / "round.safetensors"
-        write_tensors(path, {"latents": saved.latents, "rows": saved.rows}, {})
+        from tenku.provenance.lock import lock
+
+        key = f"{self.job['id']}/saved-{self.job['token']}/{saved.rounds}.locked"
+        path = self.progress.folder / "round.locked"
+        path.write_bytes(lock(save({"latents": saved.latents.contiguous(), "rows": saved.rows.contiguous()}), key))
         self._name(path, key, saved={"keys": [key], "rounds": saved.rounds, "total": saved.total,
                                      "made_by": self._made_by()})
         self.worker.store.remove(key.replace(f"/{saved.rounds}.", f"/{saved.rounds - 1}."))

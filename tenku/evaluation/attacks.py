@@ -1,0 +1,163 @@
+"""What happens to videos on their way: Video Seal's list of transformations, ours in time, and some together.
+
+Legend: T frames, H height, W width. Every damage takes frames [T, H, W, 3] and gives frames, in memory; sizes and
+lengths may change. The same frames are damaged in the same way each time.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+from tenku import media
+from tenku.media import Frames
+from tenku.rng import stream
+
+
+def _recoded(frames: Frames, crf: int, codec: str = "libx264") -> Frames:
+    frames = frames[:, :frames.shape[1] // 2 * 2, :frames.shape[2] // 2 * 2]
+    webm = codec == "libvpx-vp9"
+    options = {"crf": str(crf), **({"b": "0", "cpu-used": "4"} if webm else {"preset": "medium"})}
+    if codec == "libx265":
+        options["x265-params"] = "log-level=error"
+    file = io.BytesIO()
+    media.encode_video(frames, 12, file, container="webm" if webm else "mp4", codec=codec, pixel_format="yuv420p",
+                       options=options)
+    file.seek(0)
+    return media.decode(file, "matroska" if webm else "mp4").frames
+
+
+def _resized(frames: Frames, factor: float) -> Frames:
+    size = (round(frames.shape[2] * factor) // 2 * 2, round(frames.shape[1] * factor) // 2 * 2)
+    return np.stack([np.asarray(Image.fromarray(f).resize(size, Image.Resampling.BICUBIC)) for f in frames])
+
+
+def _jpeg(frames: Frames, quality: int) -> Frames:
+    file = io.BytesIO()
+    Image.fromarray(frames[len(frames) // 2]).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file).convert("RGB"))[None]
+
+
+def _each(frames: Frames, change: Callable[[Image.Image], Image.Image]) -> Frames:
+    return np.stack([np.asarray(change(Image.fromarray(f))) for f in frames])
+
+
+def _area(frames: Frames, share: float) -> Frames:
+    """A crop to that share of the area, off centre."""
+    height, width = frames.shape[1:3]
+    h, w = int(height * share**0.5), int(width * share**0.5)
+    y, x = (height - h) // 3, (width - w) * 2 // 3
+    return frames[:, y:y + h, x:x + w]
+
+
+def _perspective(frames: Frames, amount: float) -> Frames:
+    """Two corners pushed in by that share of the sides."""
+    h, w = frames.shape[1:3]
+    corners = [(0, 0), (w, 0), (w, h), (0, h)]
+    there = [(w * amount / 2, h * amount / 4), (w, 0), (w * (1 - amount / 4), h), (0, h * (1 - amount / 2))]
+    rows = [row for (x, y), (u, v) in zip(there, corners, strict=True)
+            for row in ([x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y])]
+    numbers = np.linalg.solve(np.array(rows, float), np.array(corners, float).ravel())
+    return _each(frames, lambda i: i.transform(i.size, Image.Transform.PERSPECTIVE, numbers.tolist(),
+                                              Image.Resampling.BILINEAR))
+
+
+def _hue(frames: Frames, turn: float) -> Frames:
+    def change(image: Image.Image) -> Image.Image:
+        h, s, v = image.convert("HSV").split()
+        return Image.merge("HSV", (h.point(lambda x: (x + int(255 * turn)) % 256), s, v)).convert("RGB")
+
+    return _each(frames, change)
+
+
+def _at(frames: Frames, positions: np.ndarray) -> Frames:
+    return frames[np.clip(positions.round().astype(int), 0, len(frames) - 1)]
+
+
+def _dropped(frames: Frames, share: float) -> Frames:
+    return frames[stream(1, "attacks", "dropped").random(len(frames)) >= share]
+
+
+def _blended(frames: Frames, factor: float) -> Frames:
+    """Another frame rate or speed, frames between two being mixed."""
+    positions = np.arange(0, len(frames) - 1, factor)
+    low = positions.astype(int)
+    part = (positions - low)[:, None, None, None]
+    return np.rint(frames[low] * (1 - part) + frames[low + 1] * part).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One way to damage a clip."""
+
+    kind: str  # of AIMS
+    do: Callable[[Frames], Frames]
+
+
+# What is asked for: kind -> share of clips whose mark should be found after it; None: measured, and nothing is promised
+AIMS: dict[str, float | None] = {"listed": 0.99, "in time": 0.99, "together": 0.97, "crf 50": 0.9, "more": None}
+_LISTED: dict[str, Callable[[Frames], Frames]] = {
+    "as sealed (.mp4)": lambda f: f,
+    "mirrored": lambda f: f[:, :, ::-1],
+    "rotated by 10": lambda f: _each(f, lambda i: i.rotate(10, Image.Resampling.BILINEAR)),
+    "turned by 90": lambda f: np.rot90(f, 1, (1, 2)),
+    "resized to 71 % of the area": lambda f: _resized(f, 0.71**0.5),
+    "resized to 55 % of the area": lambda f: _resized(f, 0.55**0.5),
+    "half size, crf 23": lambda f: _recoded(_resized(f, 0.5), 23),
+    "twice the size, crf 23": lambda f: _recoded(_resized(f, 2), 23),
+    "crop to 71 % of the area": lambda f: _area(f, 0.71),
+    "crop to 55 % of the area": lambda f: _area(f, 0.55),
+    "perspective 0.5": lambda f: _perspective(f, 0.5),
+    "perspective 0.1": lambda f: _perspective(f, 0.1),
+    "bars above and below": lambda f: np.pad(f, ((0, 0), (f.shape[1] // 4,) * 2, (0, 0), (0, 0))),
+    "stretched to a square": lambda f: _each(f, lambda i: i.resize((max(i.size),) * 2)),
+    "brightness 0.5": lambda f: _each(f, lambda i: ImageEnhance.Brightness(i).enhance(0.5)),
+    "brightness 1.5": lambda f: _each(f, lambda i: ImageEnhance.Brightness(i).enhance(1.5)),
+    "contrast 0.5": lambda f: _each(f, lambda i: ImageEnhance.Contrast(i).enhance(0.5)),
+    "contrast 1.5": lambda f: _each(f, lambda i: ImageEnhance.Contrast(i).enhance(1.5)),
+    "saturation 0.5": lambda f: _each(f, lambda i: ImageEnhance.Color(i).enhance(0.5)),
+    "saturation 1.5": lambda f: _each(f, lambda i: ImageEnhance.Color(i).enhance(1.5)),
+    "hue 0.25": lambda f: _hue(f, 0.25),
+    "grey": lambda f: _each(f, lambda i: i.convert("L").convert("RGB")),
+    "JPEG 40, one frame": lambda f: _jpeg(f, 40),
+    "blur 9": lambda f: _each(f, lambda i: i.filter(ImageFilter.GaussianBlur(1.7))),
+    "H.264 crf 23": lambda f: _recoded(f, 23),
+    "H.264 crf 28": lambda f: _recoded(f, 28),
+    "H.264 crf 30": lambda f: _recoded(f, 30),
+    "H.264 crf 35": lambda f: _recoded(f, 35),
+    "H.264 crf 40": lambda f: _recoded(f, 40),
+    "H.264 crf 50": lambda f: _recoded(f, 50),
+    "H.265 crf 23": lambda f: _recoded(f, 23, "libx265"),
+    "H.265 crf 30": lambda f: _recoded(f, 30, "libx265"),
+    "VP9 crf 30": lambda f: _recoded(f, 30, "libvpx-vp9"),
+    "half the speed": lambda f: _blended(f, 0.5),
+    "twice the speed": lambda f: f[::2],
+    "15 of 16 frames a second, mixed": lambda f: _blended(f, 16 / 15),
+    "30 frames a second, mixed": lambda f: _blended(f, 16 / 30),
+    "20 % dropped": lambda f: _dropped(f, 0.2),
+    "50 % dropped": lambda f: _dropped(f, 0.5),
+    "trimmed to 1 s": lambda f: f[8:24],
+    "reversed": lambda f: f[::-1],
+    "shuffled": lambda f: _at(f, stream(2, "attacks", "shuffled").permutation(len(f))),
+    "one frame": lambda f: f[len(f) // 2:][:1],
+    "mirrored, crop to 71 %, brightness 1.3, crf 23": lambda f: _recoded(
+        _each(_area(f[:, :, ::-1], 0.71), lambda i: ImageEnhance.Brightness(i).enhance(1.3)), 23),
+    "trimmed, crop to 71 %, crf 23": lambda f: _recoded(_area(f[8:24], 0.71), 23),
+}
+_IN_TIME = ("half the speed", "twice the speed", "15 of 16 frames a second, mixed", "30 frames a second, mixed",
+            "20 % dropped", "50 % dropped", "trimmed to 1 s", "reversed", "shuffled")
+_TOGETHER = tuple(name for name in _LISTED if name.count(",") > 1 or name.startswith("trimmed, "))
+_MORE = ("half size, crf 23", "perspective 0.1", "one frame", "stretched to a square", "bars above and below",
+         "twice the size, crf 23", "H.264 crf 35")  # beside Video Seal's list
+
+
+def _kind(name: str) -> str:
+    kinds = (("in time", _IN_TIME), ("together", _TOGETHER), ("crf 50", ("H.264 crf 50",)), ("more", _MORE))
+    return next((kind for kind, names in kinds if name in names), "listed")
+
+
+ATTACKS = {name: Attack(_kind(name), do) for name, do in _LISTED.items()}

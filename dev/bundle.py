@@ -1,6 +1,6 @@
 """Puts a run's averaged weights into the package, as bfloat16, with a model card.
 
-    python dev/bundle.py runs/out/video runs/out/motion runs/out/codec/codec.safetensors
+    python dev/bundle.py runs/out/video runs/out/motion runs/out/codec/codec.safetensors runs/out/sketch
 
 The transformer's folder decides the encoder; a codec with another encoder is refused.
 """
@@ -28,11 +28,12 @@ def keep(kind: Any, path: Path) -> dict[str, str]:
     return facts
 
 
-def main(video: Path, motion: Path, codec: Path) -> None:
+def main(video: Path, motion: Path, codec: Path, sketched: Path) -> None:
     """Writes tenku/weights/nano/{codec,transformer,motion}.safetensors and README.md."""
     if encoder_hash(Codec.load(codec)) != encoder_hash(Codec.load(video / "codec.safetensors")):
         sys.exit("error: the transformer was trained on another encoder")
     codec_facts = keep(Codec, codec)
+    sketch = json.loads((sketched / "log.jsonl").read_text().splitlines()[-1])
     facts, motion_facts = (keep(Transformer, folder / f"{name}.safetensors")
                            for folder, name in ((video, "transformer"), (motion, "motion")))
     figures = json.loads(codec_facts["figures"])
@@ -43,11 +44,11 @@ def main(video: Path, motion: Path, codec: Path) -> None:
 
 The bundled model, trained from nothing in this repository, on two CPU cores, on clips that `tenku world make` rendered:
 a codec, a network of {sizes["motion"]:.1f} M parameters that dreams motion from words, and a diffusion transformer of
-{sizes["transformer"]:.1f} M that paints it. Weights Apache-2.0; data CC0-1.0.
+{sizes["transformer"]:.1f} M that paints it, its sketch included. Weights Apache-2.0; data CC0-1.0.
 
 | what | figure |
 |---|---|
-| training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 7.23e14 before |
+| training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 1.17e15 before; its sketch {sketch["flops"]:.2e} |
 | training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 4.81e13 before |
 | training FLOPs, codec | {float(codec_facts["flops"]):.2e}, after 2.49e14 before |
 | codec, held-out clips | {figures["psnr"]:.2f} dB (linear part alone {figures["linear_psnr"]:.2f} dB) |
@@ -62,4 +63,4 @@ but fish and butterflies, no text. Combinations that training never drew are lis
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(*map(Path, sys.argv[1:5]))

@@ -47,7 +47,7 @@ class Request:
     fps: float = 16.0  # frames per second, 1..60
     seed: int = 0  # 0..2^63-1: the same request gives the same pictures
     steps: int = 30  # 1..200 denoising steps
-    guidance: float = 4.0  # 0..20: how hard the prompt pulls; 1 means no guidance
+    guidance: float = 1.0  # 0..20: how hard the prompt pulls; 1 means no guidance, and 3 where there is a negative one
     samples: int = 1  # 1..16 takes, made together
     model: str = "nano"  # the bundled weights, or a folder that `tenku train` wrote
     mode: str = "generate"  # of MODES

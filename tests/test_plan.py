@@ -52,3 +52,9 @@ def test_a_plan_is_json_and_says_everything(seconds: float, expected: int) -> No
     assert values["seed"] == 7
     assert values["negative_prompt"] == "blue"
     assert values["frames"] == request.frames
+
+
+def test_a_negative_prompt_is_heard_without_being_asked_to() -> None:
+    assert plan(Request("a ball"), 5, 5).guidance == 1
+    assert plan(Request("a ball", negative_prompt="night"), 5, 5).guidance == 3
+    assert plan(Request("a ball", negative_prompt="night", guidance=2), 5, 5).guidance == 2

@@ -13,6 +13,7 @@ from typing import Any
 from tenku.inputs import Pose
 from tenku.request import Request
 
+NEGATIVE = 3.0  # how hard the prompt pulls away from a negative one where nothing is said of it
 OVERLAP = 2  # latent steps of the past that a later round sees
 
 
@@ -84,12 +85,17 @@ def rounds(steps: int, longest: int, known: Sequence[bool] = ()) -> tuple[Round,
     return tuple(found)
 
 
+def pull(request: Request) -> float:
+    """How hard the prompt pulls. Without any guidance nobody would hear a negative prompt."""
+    return NEGATIVE if request.negative_prompt and request.guidance == 1 else request.guidance
+
+
 def plan(request: Request, steps: int, longest: int, **more: Any) -> Plan:
     """The plan of a request whose clip has `steps` latent steps: of text to video, unless a mode says `more`."""
     made = Plan(
         prompt=request.prompt, negative_prompt=request.negative_prompt, width=request.size.width,
         height=request.size.height, frames=request.frames, fps=request.fps, seed=request.seed,
-        steps=request.steps, guidance=request.guidance, rounds=rounds(steps, longest), captions=request.captions,
+        steps=request.steps, guidance=pull(request), rounds=rounds(steps, longest), captions=request.captions,
         moves=request.moves, camera=request.camera, motion=request.motion,
         tracks=tuple(track.points for track in request.tracks),
     )

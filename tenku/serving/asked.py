@@ -66,7 +66,7 @@ class Asked:
     def work(self) -> float:
         """Pixels times steps: what the time it takes grows with."""
         size = self.request.size
-        guided = 1 if self.request.guidance == 1 else 2
+        guided = 2 if self.request.guidance != 1 or self.request.negative_prompt else 1
         return float(self.frames * size.width * size.height * self.request.steps * guided)
 
 

@@ -35,7 +35,7 @@ export const styles = {
   "Rush": { words: "", camera: "dolly in 1.5", motion: 1.6, look: "rush" },
 };
 
-const blank = () => ({ prompt: "", negative: "", shape: "wide", scale: 1, seconds: 2, steps: 30, guidance: 4, motion: 1, strength: 0.9, seed: "",
+const blank = () => ({ prompt: "", negative: "", shape: "wide", scale: 1, seconds: 2, steps: 30, guidance: 1, motion: 1, strength: 0.9, seed: "",
   model: "", task: "words", given: [], keep: [], captions: [], moves: {}, poses: [], tracks: [], mask: "", style: "", direct: false, dropped: [], turn: 0, two: false });
 export const draft = { ...blank(), ...kept("draft", {}) };
 let wait;

@@ -98,7 +98,7 @@ export async function make(place, { leaving, query }) {
     paths: ["Paths", () => draft.tracks.some((one) => one.length), () => pathsPanel(stop)],
     time: ["Over time", () => draft.captions.length, () => captionLine()],
     words: ["Words it knows", () => false, () => knownWords(words, (word) => { set(`${prompt.value.trimEnd()} ${word}`.trimStart()); })],
-    more: ["More", () => draft.negative || draft.steps !== 30 || draft.guidance !== 4 || draft.motion !== 1, () => morePanel(models, arrange)],
+    more: ["More", () => draft.negative || draft.steps !== 30 || draft.guidance !== 1 || draft.motion !== 1, () => morePanel(models, arrange)],
   };
   const panel = h("div", { class: "panelbox", id: "panel" });
   const tools = h("div", { class: "tools-row", role: "group", "aria-label": "Tools" },

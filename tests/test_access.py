@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def client(service: Service, secret: str = "") -> TestClient:
 
 def routes() -> list[tuple[str, str]]:
     methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
-    paths = {path.replace("{id}", ID).replace("{model}", "tenku-nano") for _, path, _, _ in app.ROUTES}
+    names = {"{id}": ID, "{sha256}": "0" * 64, "{model}": "tenku-nano"}
+    paths = {re.sub(r"{\w+}", lambda found: names[found[0]], path) for _, path, _, _ in app.ROUTES}
     return [(method, path) for path in sorted({*paths, "/v1/openapi.json", "/v1/nowhere", "/v1", "/v1/"})
             for method in methods]
 
@@ -78,6 +80,28 @@ def test_another_tenants_key_finds_nothing_and_changes_nothing(service):
     worse = other.post("/v1/videos", json={"prompt": "theirs"}).json()["id"]
     assert other.post(f"/v1/videos/{worse}/feedback", json={"better_than": made}).status_code == 404
     assert client(service, ann).get(f"/v1/videos/{made}").json()["status"] == "queued"
+
+
+def test_nothing_is_made_from_what_another_tenant_has(service):
+    (_, ann), (_, bob) = add_key(service.db, "ann"), add_key(service.db, "bob")
+    mine, other = client(service, ann), client(service, bob)
+    made = mine.post("/v1/videos", json={"prompt": "mine"}).json()["id"]
+    kept = mine.post("/v1/files", data={"purpose": "vision"}, files={"file": b"GIF89a"}).json()["id"]
+    name = mine.post("/v1/videos/characters", json={"name": "Mossy", "description": "a ball"}).json()["id"]
+    assert mine.post("/v1/videos/edits", json={"video": made}).status_code == 400  # not ready, but there
+    for source in (made, kept):
+        for path, body in (("", {"prompt": "x", "inputs": [source]}), ("", {"input_reference": {"id": source}}),
+                           ("", {"mask": source}), ("/edits", {"video": source}),
+                           ("/extensions", {"video": {"id": source}}), ("/characters", {"name": "x", "video": source})):
+            refused = other.post(f"/v1/videos{path}", json=body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (404, "not_found"), (path, body)
+    board = {"shots": [{"prompt": "x", "keyframes": [made]}]}
+    for path, body in (("/films", {"storyboard": board}), ("/films", {"storyboard": {}, "parent": made}),
+                       ("/videos", {"prompt": "Mossy", "characters": [{"id": name}]})):
+        assert other.post(f"/v1{path}", json=body).status_code == 404
+    assert other.get(f"/v1/videos/characters/{name}").status_code == 404
+    assert mine.get(f"/v1/videos/characters/{name}").status_code == 200
+    assert other.get(f"/v1/videos?parent={made}").json()["data"] == []
 
 
 def test_keys_of_one_tenant_share_their_videos(service):

@@ -57,7 +57,8 @@ def test_a_form_says_lists_of_lists_as_json_text():
         assert caught.value.code in ("invalid_form", "invalid_json")
 
 
-@pytest.mark.parametrize("body", [b"[1]", b"{", b'"x"', b"\xff", b'{"a": NaN}', b"[" * 100_000, b'{"a":' * 100_000])
+@pytest.mark.parametrize("body", [b"[1]", b"{", b'"x"', b"\xff", b'{"a": NaN}',
+                                  b'{"a": "\\uD800"}', b"[" * 100_000, b'{"a":' * 100_000])
 def test_json_that_is_no_object_is_refused(body):
     with pytest.raises(ApiError) as caught:
         read_json(body)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import servers
-from sqlalchemy import func, select, update
+from sqlalchemy import func, inspect, select, update
 
 from tenku.errors import UserError
 from tenku.serving import jobs, pace
@@ -305,6 +305,40 @@ def test_many_workers_take_every_job_once(db):
     assert len(taken) == len(set(taken)) == 40
     with db.read() as connection:
         assert connection.execute(select(func.count()).where(table.c.status == "completed")).scalar_one() == 40
+
+
+OLD = Path(__file__).with_name("database-1.sql")
+
+
+def shape(db: Database) -> dict[str, Any]:
+    """Tables, columns and indices as the database says."""
+    seen = inspect(db.engine)
+    return {table: ({(c["name"], str(c["type"]), c["nullable"]) for c in seen.get_columns(table)},
+                    {(i["name"], *i["column_names"]) for i in seen.get_indexes(table)})
+            for table in seen.get_table_names()}
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(db):
+    fresh, url = shape(db), db.url.render_as_string(hide_password=False)
+    old = OLD.read_text(encoding="utf-8")
+    with db.write() as connection:
+        for name in inspect(connection).get_table_names():
+            connection.exec_driver_sql(f'DROP TABLE "{name}"')
+        for statement in (old if db.lite else old.replace("seq INTEGER", "seq SERIAL")).split(";\n"):
+            if statement.strip():
+                connection.exec_driver_sql(statement)
+        connection.exec_driver_sql("INSERT INTO tenku_version (number) VALUES (1)")
+        for name, parent in (("video_1", "NULL"), ("video_2", "'video_1'")):
+            connection.exec_driver_sql(
+                "INSERT INTO jobs (id, tenant, model, request, prompt, asked, parent, status, done, total, attempt,"
+                f" token, priority, turn, work, created_at, fingerprint) VALUES ('{name}', 'ann', 'm', '{{}}', 'p',"
+                f" '{{}}', {parent}, 'queued', 0, 0, 0, 0, 0, 0, 1, 0, 'f')")
+    later = Database(url)
+    assert shape(later) == fresh
+    assert [row["id"] for row in jobs.page(later, "ann", None, 9, newest_first=True,
+                                           only=jobs.Filter(parent="video_1"))[0]] == ["video_2"]
+    assert jobs.submit(later, new())["inputs"] is None
+    later.close()
 
 
 def test_a_database_that_cannot_be_used_is_one_line(tmp_path, db):

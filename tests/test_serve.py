@@ -129,9 +129,10 @@ ERRORS: dict[str, tuple[type[openai.APIStatusError], str, str | None, dict[str, 
     "steps": (openai.BadRequestError, "invalid_value", "steps", {"extra_body": {"steps": "many"}}),
     "samples": (openai.BadRequestError, "unknown_parameter", "samples", {"extra_body": {"samples": 4}}),
     "unknown": (openai.BadRequestError, "unknown_parameter", "flavour", {"extra_body": {"flavour": "x"}}),
-    "characters": (openai.BadRequestError, "unsupported_parameter", "characters",
-                   {"extra_body": {"characters": [{"id": "ch_1"}]}}),
-    "image": (openai.BadRequestError, "unsupported_parameter", "input_reference", {"input_reference": b"\x89PNG"}),
+    "image": (openai.BadRequestError, "unsupported_file", "input_reference", {"input_reference": b"#EXTM3U"}),
+    "address": (openai.BadRequestError, "unsupported_url", "mask", {"extra_body": {
+        "mode": "edit", "mask": {"image_url": "http://127.0.0.1/x.png"}}}),
+    "mode": (openai.BadRequestError, "invalid_value", "inputs", {"extra_body": {"mode": "blend"}}),
 }
 
 
@@ -146,14 +147,36 @@ def test_errors_are_the_clients_own_exceptions(client, case):
     assert str(error.body["message"])
 
 
-def test_modes_that_are_not_there_are_refused_and_unknown_videos_are_not_found(client):
-    for call in (lambda: client.videos.edit(prompt="x", video=b"0"),
-                 lambda: client.videos.extend(prompt="x", seconds="4", video=b"0"),
-                 lambda: client.videos.create_character(name="Mossy", video=b"0"),
-                 lambda: client.post("/videos/edits", body={"prompt": "x", "video": {"id": "v"}}, cast_to=object)):
-        with pytest.raises(openai.BadRequestError) as caught:
-            call()
-        assert (caught.value.code, caught.value.param) == ("unsupported_mode", "video")
+def test_every_mode_of_the_client_is_made(client, made, tmp_path):
+    client.videos.download_content(made.id).write_to_file(tmp_path / "ball.mp4")
+    few = {"steps": 1}
+
+    def finished(video: Any) -> Any:
+        video = client.videos.poll(video.id)
+        assert video.status == "completed", video.error
+        return video
+
+    edited = finished(client.videos.edit(prompt="a blue ball", video=tmp_path / "ball.mp4", extra_body=few))
+    assert (edited.size, edited.seconds, edited.tenku["mode"]) == ("64x48", "0.56", "edit")
+    longer = finished(client.videos.extend(prompt="a red ball", seconds="0.5", video=tmp_path / "ball.mp4",
+                                           extra_body=few))
+    assert (longer.seconds, longer.tenku["facts"]["frames"]) == ("1.06", 17)
+    body = {"prompt": "at night", "video": {"id": made.id}, **few}
+    by_id = finished(client.post("/videos/edits", body=body, cast_to=type(made)))
+    assert by_id.tenku["made_from"] == [made.id]
+    still = client.videos.download_content(made.id, variant="thumbnail").read()
+    begun = finished(client.videos.create(prompt="x", input_reference=("a.webp", still), **SMALL, extra_body={
+        **few, "camera": "dolly in 1", "captions": json.dumps([[0.2, "a dog"]]), "inputs": [made.id]}))
+    assert [one["type"] for one in begun.tenku["inputs"]] == ["image/webp", "video/mp4"]
+    assert (begun.tenku["camera"], begun.tenku["captions"]) == ("dolly in 1", [[0.2, "a dog"]])
+    mossy = client.videos.create_character(name="Mossy", video=tmp_path / "ball.mp4")
+    assert client.videos.get_character(mossy.id).name == "Mossy"
+    named = client.videos.create(prompt="Mossy jumps", **SMALL, extra_body={**few, "characters": [{"id": mossy.id}]})
+    assert named.prompt == "a red ball jumps"
+    client.videos.delete(named.id)
+
+
+def test_unknown_videos_are_not_found(client):
     for call in (lambda: client.videos.retrieve("video_zzz"), lambda: client.videos.delete("video_" + "0" * 24),
                  lambda: client.videos.download_content("nothing"), lambda: client.videos.get_character("ch_1"),
                  lambda: client.videos.remix("video_zzz", prompt="x"), lambda: client.models.retrieve("gpt"),

@@ -14,14 +14,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from tenku import media
-from tenku.provenance import manifest
+from tenku.provenance import manifest, visible
 from tenku.provenance.seal import Model, seal
 from tenku.serving import app, jobs, sources
 from tenku.serving.db import Database
+from tenku.serving.films import Filming
 from tenku.serving.server import sweep
 from tenku.serving.service import Service
 from tenku.serving.store import Store
-from tenku.serving.worker import Worker
+from tenku.serving.worker import Worker, _Rounds
 from tenku.types import Clip
 
 HOSTS = frozenset({"127.0.0.1"})
@@ -240,6 +241,96 @@ def test_the_policy_is_asked_wherever_words_come_in(server, ball, monkeypatch, t
         "policy_violation", "description")
     policy.write_text("nonsense")
     assert server.refused("/videos", {"prompt": "x"})[:2] == (503, "policy_unavailable")
+
+
+STORY: dict[str, Any] = {
+    "title": "Balls 😀", "size": "64x48", "steps": 1, "cast": {"hero": "a red ball"},
+    "shots": [{"prompt": "{hero} on a beach", "seconds": 0.5, "keyframes": ["BALL@0.25:0.5"]},
+              {"prompt": "{hero} in the snow", "seconds": 0.5, "transition": "dream 0.5", "text": "Later"}]}
+
+
+def test_a_film_is_a_video_whose_shots_outlive_its_worker_and_are_kept_when_it_changes(server, ball, monkeypatch):
+    board = json.loads(json.dumps(STORY).replace("BALL", ball["id"]))
+    name = server.post("/films", {"storyboard": board})["id"]
+    job = jobs.claim(server.service.db, "w", ["tiny"])
+
+    def die(self: Filming, name: str, step: Any) -> None:
+        if name == "shot 2":
+            raise KeyboardInterrupt  # as kill -9 would, nothing of ours catches it
+        step_of(self, name, step)
+
+    step_of = Filming._step
+    monkeypatch.setattr(Filming, "_step", die)
+    with pytest.raises(KeyboardInterrupt):
+        server.worker._do(job)
+    monkeypatch.setattr(Filming, "_step", step_of)
+    jobs.abandon(server.service.db, "w")
+    sweep(server.service.db, server.service.store)
+    while job := jobs.claim(server.service.db, "w", ["tiny"]):
+        server.worker._do(job)
+    film = server.client.get(f"/v1/videos/{name}").json()
+    assert (film["status"], film["prompt"], film["size"]) == ("completed", "Balls 😀", "64x48")
+    assert film["tenku"]["film"]["kept"] == 1
+    assert film["tenku"]["made_from"] == [ball["id"]]
+    assert len(manifest.read(server.file(film)).ingredients) == 3
+    for variant in ("thumbnail", "spritesheet"):
+        assert server.client.get(f"/v1/videos/{name}/content?variant={variant}").status_code == 200
+    alone = server.made("/films", {"storyboard": board})
+    assert alone["tenku"]["facts"]["pictures_sha256"] == film["tenku"]["facts"]["pictures_sha256"]
+    board["shots"][1]["text"] = "Much later"
+    changed = server.made("/films", {"storyboard": json.dumps(board), "parent": name})
+    assert (changed["tenku"]["film"]["made"], changed["tenku"]["film"]["kept"]) == (0, 3)
+    assert changed["tenku"]["facts"]["pictures_sha256"] != film["tenku"]["facts"]["pictures_sha256"]
+
+
+@pytest.mark.parametrize(("board", "says"), [
+    ({"shots": []}, "no shots"), ("- a", "no mapping"), ("shots: &a [*a]", "aliases"), (7, "must be"),
+    ({"shots": [{"prompt": "x"}], "sound": "x.wav"}, "sound"),
+    ({**STORY, "shots": [{"prompt": "x", "camera": "/etc/a.json"}]}, "camera"),
+    ({"shots": [{"prompt": "x", "keyframes": ["/etc/passwd"]}]}, "storyboard cannot be so"),
+    ({"shots": [{"prompt": "x", "model": "/etc"}]}, "no such field"),
+    ({"model": "/etc", "shots": [{"prompt": "x"}]}, "All shots"), ("x" * 300_000, "at most")])
+def test_storyboards_that_cannot_be_are_refused(server, board, says):
+    answer = server.client.post("/v1/films", json={"storyboard": board})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == "storyboard"
+    assert says in answer.json()["error"]["message"]
+
+
+def test_a_long_clip_goes_on_from_its_last_round_and_grows_while_it_is_watched(server, monkeypatch):
+    body = {"prompt": "a red ball", **SMALL, "seconds": "4"}
+    alone = server.made("/videos", body)
+    name = server.post("/videos", body)["id"]
+    job = jobs.claim(server.service.db, "w", ["tiny"])
+    jobs.watch(server.service.db, name)
+    save = _Rounds._save
+
+    def die(self: _Rounds, saved: Any) -> None:
+        save(self, saved)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Rounds, "_save", die)
+    with pytest.raises(KeyboardInterrupt):
+        server.worker._do(job)
+    monkeypatch.setattr(_Rounds, "_save", save)
+    jobs.abandon(server.service.db, "w")
+    sweep(server.service.db, server.service.store)
+    seen: list[int] = []
+    step = jobs.step
+    monkeypatch.setattr(jobs, "step", lambda db, job, done, *more: seen.append(done) or step(db, job, done, *more))
+    server.worker._do(jobs.claim(server.service.db, "w", ["tiny"]))
+    again = server.client.get(f"/v1/videos/{name}").json()
+    assert seen == [2]  # of two rounds of one step
+    assert again["tenku"]["facts"]["pictures_sha256"] == alone["tenku"]["facts"]["pictures_sha256"]
+    row = jobs.get(server.service.db, "local", name)
+    assert [part["frames"] for part in row["parts"]] == [33, 32]
+    grown = b"".join(server.service.store.load(part["key"]) for part in row["parts"])
+    path = server.folder / "grown.mp4"
+    path.write_bytes(grown)
+    pictures, whole = media.read_clip(path).frames, media.read_clip(server.file(again)).frames
+    assert pictures.shape == whole.shape
+    assert np.abs(pictures[:33].astype(int) - whole[:33]).mean() < 8  # the same, but for marks of their own
+    assert visible.detect(pictures[:33], 16.0).found
 
 
 def test_files_of_nobody_are_swept_but_not_those_of_a_job_to_be(server, picture):

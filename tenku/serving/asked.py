@@ -97,6 +97,8 @@ def read_json(body: bytes) -> dict[str, Any]:
 
     try:
         values = json.loads(body or b"{}", parse_constant=refuse)
+        if b"\\ud" in body.lower():  # half of a character, which no database keeps
+            json.dumps(values, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise ApiError(400, "The body is not JSON", code="invalid_json") from None
     if not isinstance(values, dict):

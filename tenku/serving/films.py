@@ -22,7 +22,7 @@ from tenku.inputs import Given
 from tenku.request import MAX_PIXELS
 from tenku.serving import jobs
 from tenku.serving.allowed import allow, allow_words
-from tenku.serving.asked import Asked, fingerprint, model_of, refuse_unknown
+from tenku.serving.asked import Asked, fingerprint, model_of, read_json, refuse_unknown
 from tenku.serving.errors import ApiError
 from tenku.serving.service import Fields, Service, service_of
 from tenku.serving.sources import Sources
@@ -50,6 +50,8 @@ def create_film(call: Call, fields: Fields) -> Response:
 def _understood(fields: Mapping[str, Any], service: Service, sources: Sources) -> Asked:
     """A storyboard as a job. Raises ApiError."""
     said = fields.get("storyboard")
+    if isinstance(said, str) and said.lstrip().startswith("{"):  # JSON; YAML reads its escapes otherwise
+        said = read_json(said.encode())
     text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False, indent=1)
     if not isinstance(said, str | dict) or len(text) > MAX_TEXT:
         raise ApiError(400, f"The storyboard must be an object, or text of at most {MAX_TEXT >> 10} KiB",
@@ -73,6 +75,8 @@ def _understood(fields: Mapping[str, Any], service: Service, sources: Sources) -
     if frames * first.size.width * first.size.height > MAX_PIXELS:
         raise ApiError(400, f"{frames} frames of {first.size} are more than fits", code="invalid_value",
                        param="storyboard")
+    if any("\ud800" <= c <= "\udfff" for c in board.title + "".join(shot.text for shot in board.shots)):
+        raise ApiError(400, "The storyboard holds halves of characters", code="invalid_value", param="storyboard")
     allow_words([("title", board.title), *(("text", shot.text) for shot in board.shots)], sources.key)
     for shot in board.shots:
         allow(shot.request, sources)

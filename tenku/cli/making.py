@@ -29,7 +29,7 @@ FLAGS: dict[str, tuple[str, str, str]] = {
     "--fps": ("fps", "N", "frames per second, 1 to 60"),
     "--seed": ("seed", "N", "another number is another take; sample i has seed N + i"),
     "--steps": ("steps", "N", "denoising steps, 1 to 200: more is slower and cleaner"),
-    "--guidance": ("guidance", "G", "how hard the prompt pulls, 0 to 20; 1 is no guidance, half the work (3 beside --negative)"),
+    "--guidance": ("guidance", "G", "how hard the prompt pulls, 0 to 20; 1: half the work, and 3 beside --negative"),
     "--samples": ("samples", "N", "takes made together, up to 16; they are numbered: out-1.mp4, out-2.mp4"),
     "--model": ("model", "NAME", "the bundled model, or a folder that `tenku train` wrote"),
     "--motion": ("motion", "N", "how strongly everything moves, 0 to 3"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from tenku.serving.asked import ALIASES
 from tenku.serving.db import jobs as jobs_table
 from tenku.serving.errors import ApiError, missing
 from tenku.serving.service import Fields, Service, service_of
+from tenku.serving.spec import body_of, describe
 from tenku.serving.verifying import verify_file
 from tenku.world.lexicon import CAMERA, COLOUR, LIGHT, PLACE, SUBJECT
 
@@ -167,12 +169,11 @@ def build(service: Service, hosts: frozenset[str]) -> Guard:
                   description="OpenAI's Videos API, answered by models of one's own.", redirect_slashes=False)
     app.state.service = service
     for method, path, answer, example in ROUTES:
-        body = {"requestBody": {"content": {kind: {"schema": {"type": "object"}, "example": example}
-                                            for kind in ("application/json", "multipart/form-data")}}}
         app.add_api_route(path, answer, methods=[method], response_model=None,
                           summary=answer.__name__.replace("_", " "),
                           operation_id=f"{method.lower()}_{answer.__name__}_{path.rpartition('/')[2].strip('{}')}",
-                          openapi_extra=body if example else None)
+                          openapi_extra=body_of(answer.__name__, example))
+    app.openapi = functools.cache(lambda: describe(app))  # type: ignore[method-assign]
     app.add_exception_handler(ApiError, _said)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -118,6 +118,13 @@ class Store:
         with contextlib.suppress(FileNotFoundError):
             self.fs.rm(self._at(prefix), recursive=True)
 
+    def remove_named(self, job: str, prefix: str) -> None:
+        """Removes the folders of a job whose names begin so."""
+        self.fs.invalidate_cache()
+        for name in self._names(job):
+            if name.startswith(prefix):
+                self.remove(f"{job}/{name}")
+
     def attempts(self) -> list[tuple[str, str]]:
         """All (job, token) that have files."""
         self.fs.invalidate_cache()

@@ -86,6 +86,8 @@ class Worker:
                 facts["seconds_taken"] = round(time.monotonic() - started, 3)
                 jobs.complete(self.db, job, artifacts, facts, self.keep)
                 kept = True
+            if not job["film"]:  # a film that is changed keeps its shots
+                self.store.remove_named(job["id"], "saved-")
             log.info("%s made in %.1f s", job["id"], time.monotonic() - started)
         except Stopped:
             jobs.release(self.db, job)

@@ -1,8 +1,7 @@
-"""Containers and codecs: the only module that knows them (PyAV, that is FFmpeg).
+"""Containers and codecs: with `growing` and `sound` all that knows them (PyAV, that is FFmpeg).
 
-Writing generated pictures is reserved to `provenance.seal`; `world` and `data` write rendered truth.
-Reading forces the demuxer that the file's first bytes name, because FFmpeg follows what hostile bytes
-ask for (playlists, other files, sockets) when it may choose for itself.
+Writing generated pictures is for `provenance.seal`; `world` and `data` write rendered truth. Reading forces the demuxer
+that a file's first bytes name: FFmpeg, left to choose, follows what hostile bytes ask for (playlists, files, sockets).
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 # darker than it should.
 _SWS_BILINEAR, _SWS_AREA, _SWS_EXACT = 0x2, 0x20, 0x2000 | 0x4000 | 0x40000 | 0x80000
 
-REORDERED = 2  # frames that x264 gives before their time
 ONE_THREAD = 320 * 240  # pixels of a frame below which threads would wait for each other more than they work
 MAX_PIXELS = 4096 * 4096  # one frame of an untrusted file
 MAX_DECODED_BYTES = 1 << 30  # all frames of an untrusted file that are kept, as RGB
@@ -157,40 +155,6 @@ def encode(clip: Clip, ending: str) -> bytes:
     return buffer.getvalue()
 
 
-def fragment(data: bytes, first: int) -> bytes:
-    """An mp4 as a piece of a longer one that is still being made: fragmented, its pictures from frame `first` on.
-
-    The piece that begins at 0 has the header; the others are only to be put behind it. Nothing is encoded again.
-    """
-    import av
-
-    buffer = io.BytesIO()
-    options = {"movflags": "+frag_keyframe+empty_moov+default_base_moof+frag_discont",
-               "fflags": "+bitexact", "avoid_negative_ts": "disabled"}
-    with (av.open(io.BytesIO(data), format="mp4") as source,
-          av.open(buffer, mode="w", format="mp4", options=options) as out):
-        video = source.streams.video[0]
-        stream = out.add_stream_from_template(video)
-        one = round(1 / (float(video.average_rate) * float(video.time_base)))  # ticks of a frame
-        packets = (packet for packet in source.demux(video) if packet.pts is not None)
-        for number, packet in enumerate(packets, first):  # counted anew: a piece of one frame has none to reorder
-            packet.pts += (first + REORDERED) * one
-            packet.dts = number * one
-            packet.stream = stream
-            out.mux(packet)
-    written = buffer.getvalue()
-    start = 0 if first == 0 else _box(written, b"moof")
-    return written[start : _box(written, b"mfra")]
-
-
-def _box(data: bytes, kind: bytes) -> int:
-    """Where the first top-level box of a kind begins in an mp4; its end where there is none."""
-    at = 0
-    while at < len(data) and data[at + 4 : at + 8] != kind:
-        at += max(8, int.from_bytes(data[at : at + 4], "big"))
-    return min(at, len(data))
-
-
 def write_lossless(frames: Frames, fps: float) -> bytes:
     """Rendered truth as H.264 RGB without loss, in mp4: the same frames give the same bytes."""
     buffer = io.BytesIO()
@@ -229,8 +193,7 @@ def kind_of(path: Path) -> str:
         with path.open("rb") as file:
             head = file.read(16)
     except OSError as error:
-        reason = f"cannot read {path}: {error.strerror}"
-        raise UserError(reason, "give the path of an existing file") from None
+        raise UserError(f"cannot read {path}: {error.strerror}", "give the path of an existing file") from None
     except ValueError as error:  # a zero byte in the name
         raise error if isinstance(error, UserError) else UserError("the name holds a zero byte") from None
     if not head:

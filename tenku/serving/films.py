@@ -30,7 +30,6 @@ from tenku.serving.videos import submit
 
 if TYPE_CHECKING:
     from tenku.film.make import Film, Held, Piece
-    from tenku.sampling.generate import Step
 
 MAX_TEXT = 256 << 10  # characters of a storyboard
 
@@ -142,7 +141,7 @@ class Filming:
             except FileNotFoundError:
                 continue
 
-    def _step(self, name: str, step: Step) -> None:
+    def _step(self, name: str, step: Any) -> None:
         if name != self.film["making"]:
             self.film["making"] = name
             jobs.keep(self.db, self.job, film=self.film)

@@ -305,7 +305,7 @@ class _Rounds:
 
     def _stream(self, saved: Saved) -> None:
         """What became finished since the last piece, sealed like all that was dreamt, and joined to it."""
-        from tenku import media
+        from tenku import growing
 
         clip, first = saved.finished(), sum(part["frames"] for part in self.parts)
         if len(clip.frames) <= first:
@@ -313,7 +313,7 @@ class _Rounds:
         key = f"{self.job['id']}/parts-{self.job['token']}/{saved.rounds}.mp4"
         path = self.progress.folder / "part.mp4"
         self.progress.seal(Clip(clip.frames[first:], clip.fps), {"part": {"first": first}}, path)
-        path.write_bytes(media.fragment(path.read_bytes(), first))
+        path.write_bytes(growing.fragment(path.read_bytes(), first))
         self.parts.append({"key": key, "bytes": path.stat().st_size, "frames": len(clip.frames) - first})
         self._name(path, key, parts=self.parts)
 

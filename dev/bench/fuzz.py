@@ -44,7 +44,7 @@ def main(cases: int) -> int:
                 "run", f"{server.url}/v1/openapi.json", "--checks", "all",
                 "--header", f"Authorization: Bearer {secret}",
                 "--max-examples", str(max(1, cases // OPERATIONS)), "--seed", "1", "--continue-on-failure",
-                "--request-timeout", "20", "--exclude-path-regex", "(events|stream)$", "--no-color"]
+                "--request-timeout", "60", "--exclude-path-regex", "(events|stream)$", "--no-color"]
             done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
             found = re.search(r"(\d[\d,]*) generated", done.stdout)
             said = {"cases": int(found[1].replace(",", "")) if found else 0, "found": done.returncode,

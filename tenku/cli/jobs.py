@@ -99,6 +99,8 @@ def ask(arguments: argparse.Namespace, request: Request, targets: Sequence[Path]
     usual = type(request)(request.prompt).to_json()
     kept = {name: value for name, value in request.to_json().items()
             if value != usual[name] and name not in ("samples", "seed")}
+    if request.inputs:
+        kept["inputs"] = [{**one.to_json(), "source": client.upload(Path(one.source))} for one in request.inputs]
     asked = [client.create(request.prompt, **{**kept, "seed": take.seed}) for take in request.each()]
     made = []
     for video, path in zip(asked, targets, strict=True):

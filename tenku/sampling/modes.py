@@ -180,7 +180,7 @@ def name_of(clip: Clip) -> str:
 
 
 def hashed(request: Request) -> Request:
-    """The request with inputs named by the hash of their bytes, as a manifest holds it: it names no file."""
+    """The request as a manifest holds it: inputs named by the hash of their bytes, a model by its folder's own name."""
 
     def name(source: str) -> str:
         if not source or HASH.fullmatch(source):
@@ -189,4 +189,4 @@ def hashed(request: Request) -> Request:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
     return replace(request, inputs=tuple(replace(g, source=name(g.source)) for g in request.inputs),
-                   mask=name(request.mask))
+                   mask=name(request.mask), model=Path(request.model).name or request.model)

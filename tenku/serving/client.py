@@ -64,6 +64,36 @@ class Client:
         """Asks for a video; fields as in the API: size, seconds, seed, steps, ..."""
         return Video.of(self._json("POST", "/videos", {"prompt": prompt, **fields}))
 
+    def edit(self, video: str, prompt: str | None = None, **fields: Any) -> Video:
+        """Asks for a video made again; video: the id of one, or of an upload. Fields: strength, mask, keep, way, ..."""
+        return Video.of(self._json("POST", "/videos/edits", {"video": video, "prompt": prompt, **fields}))
+
+    def extend(self, video: str, seconds: float, prompt: str | None = None, **fields: Any) -> Video:
+        """Asks for a video made longer; way="backwards" for what was before."""
+        return Video.of(self._json("POST", "/videos/extensions",
+                                   {"video": video, "seconds": str(seconds), "prompt": prompt, **fields}))
+
+    def film(self, storyboard: dict[str, Any] | str, parent: str | None = None) -> Video:
+        """Asks for the film of a storyboard; parent: the id of one whose unchanged shots are kept."""
+        return Video.of(self._json("POST", "/films", {"storyboard": storyboard, "parent": parent}))
+
+    def character(self, name: str, description: str) -> str:
+        """A name that prompts may use for some words; its id, for `characters=[...]`."""
+        return str(self._json("POST", "/videos/characters", {"name": name, "description": description})["id"])
+
+    def upload(self, path: Path) -> str:
+        """Sends a picture or a video to be used as `inputs`, `mask`, `video`; its id."""
+        edge = secrets.token_hex(16)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}", "give the path of a picture or a video") from None
+        head = (f'--{edge}\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n--{edge}\r\n'
+                'content-disposition: form-data; name="file"; filename="input"\r\n\r\n')
+        body = head.encode() + data + f"\r\n--{edge}--\r\n".encode()
+        with self._open("POST", "/files", body, f"multipart/form-data; boundary={edge}") as answer:
+            return str(json.load(answer)["id"])
+
     def retrieve(self, video: str) -> Video:
         """One video as it is now."""
         return Video.of(self._json("GET", f"/videos/{video}"))
@@ -106,17 +136,16 @@ class Client:
             draft.unlink(missing_ok=True)
 
     def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        with self._open(method, path, body) as answer:
+        with self._open(method, path, None if body is None else json.dumps(body).encode()) as answer:
             return dict(json.load(answer))
 
-    def _open(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    def _open(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
         headers = {"user-agent": "tenku", "idempotency-key": secrets.token_hex(16)}
         if self.key:
             headers["authorization"] = f"Bearer {self.key}"
-        data = None
         if body is not None:
-            data, headers["content-type"] = json.dumps(body).encode(), "application/json"
-        call = urllib.request.Request(self.base + path, data, headers, method=method)
+            headers["content-type"] = kind
+        call = urllib.request.Request(self.base + path, body, headers, method=method)
         for attempt in range(RETRIES + 1):
             try:
                 return urllib.request.urlopen(call, timeout=PATIENCE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -345,6 +346,97 @@ def test_a_time_stamp_is_asked_of_the_authority_that_was_set(tmp_path, monkeypat
     monkeypatch.setenv("TENKU_TIMESTAMP_URL", "ftp://there")
     with pytest.raises(UserError, match="cannot be"):
         signed(tmp_path / "a.png")
+
+
+class StampAuthority:
+    """A real RFC 3161 authority on a loopback port: `openssl ts` behind a few lines of HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        import http.server
+        import threading
+
+        self.folder, self.asked = folder, 0
+        (folder / "tsa.cnf").write_text(f"""
+[ts]
+serial = {folder}/serial
+signer_cert = {folder}/tsa.pem
+certs = {folder}/root.pem
+signer_key = {folder}/tsa.key
+signer_digest = sha256
+default_policy = 1.2.3.4.1
+digests = sha256, sha384, sha512
+ess_cert_id_alg = sha256
+[ca]
+basicConstraints = critical, CA:true
+keyUsage = critical, keyCertSign
+subjectKeyIdentifier = hash
+[tsa]
+basicConstraints = critical, CA:false
+keyUsage = critical, digitalSignature
+extendedKeyUsage = critical, timeStamping
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+""")
+        (folder / "serial").write_text("01\n")
+        key = "-newkey rsa:2048 -nodes"
+        self.openssl(f"req -x509 {key} -keyout root.key -out root.pem -days 30 -subj /O=Stamps/CN=root "
+                     "-config tsa.cnf -extensions ca")
+        self.openssl(f"req -x509 {key} -keyout tsa.key -out tsa.pem -days 30 -subj /O=Stamps/CN=clock "
+                     "-CA root.pem -CAkey root.key -config tsa.cnf -extensions tsa")
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(handler) -> None:
+                (folder / "query").write_bytes(handler.rfile.read(int(handler.headers["Content-Length"])))
+                self.openssl("ts -reply -config tsa.cnf -section ts -queryfile query -out reply")
+                self.asked += 1
+                reply = (folder / "reply").read_bytes()
+                handler.send_response(200)
+                handler.send_header("Content-Type", "application/timestamp-reply")
+                handler.send_header("Content-Length", str(len(reply)))
+                handler.end_headers()
+                handler.wfile.write(reply)
+
+            def log_message(handler, *_: object) -> None:
+                pass
+
+        self.server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever)
+
+    def openssl(self, arguments: str) -> None:
+        subprocess.run(["openssl", *arguments.split()], cwd=self.folder, check=True, capture_output=True)
+
+    def __enter__(self) -> StampAuthority:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+@pytest.mark.parametrize("ending", [".mp4", ".webm"])
+def test_an_operators_signature_with_a_real_time_stamp(ending, tmp_path, monkeypatch):
+    """Its own certificate, an authority of its choice, both roots trusted: the stamp is in the file and is checked."""
+    cert, key, root = operator(tmp_path, ExtendedKeyUsageOID.EMAIL_PROTECTION)
+    monkeypatch.setenv("TENKU_SIGNING_CERT", str(cert))
+    monkeypatch.setenv("TENKU_SIGNING_KEY", str(key))
+    (tmp_path / "tsa").mkdir()
+    with StampAuthority(tmp_path / "tsa") as authority:
+        monkeypatch.setenv("TENKU_TIMESTAMP_URL", f"http://127.0.0.1:{authority.server.server_port}/")
+        path = signed(tmp_path / f"a{ending}")
+        assert authority.asked == 1
+        anchors = tmp_path / "anchors.pem"
+        anchors.write_bytes(root.read_bytes() + (authority.folder / "root.pem").read_bytes())
+    monkeypatch.setenv("TENKU_TRUST_ANCHORS", str(anchors))
+    found = manifest.read(path)
+    assert found.signature is Signature.TRUSTED
+    assert found.problems == ()
+    stamped = datetime.fromisoformat(found.time_stamp)
+    assert abs((datetime.now(UTC) - stamped).total_seconds()) < 600
+    monkeypatch.setenv("TENKU_TRUST_ANCHORS", str(root))  # the signer is known, the clock is not
+    assert manifest.read(path).signature is not Signature.TAMPERED
 
 
 def boxes(data: bytes) -> list[bytes]:

@@ -100,11 +100,11 @@ def from_clips(arguments: argparse.Namespace, *clips: str, moves: bool = False) 
 
 def size_of(source: str) -> str:
     """The size of a clip made from another: its own where the model knows such sizes, else of its aspect."""
-    from tenku import media
+    from tenku import untrusted
     from tenku.inputs import Given
     from tenku.request import size_like
 
-    return str(size_like(*media.read_at(Path(Given.parse(source).source), 0.1).size))  # upright, a frame in ten seconds
+    return str(size_like(*untrusted.measure(Path(Given.parse(source).source), 0.1)[1]))
 
 
 def _caption(text: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from tenku import media
+from tenku import untrusted
 from tenku.errors import UserError
 from tenku.inputs import HASH, Given
 from tenku.request import GROUP, MAX_PIXELS, Request, whole
@@ -46,7 +46,7 @@ def setting(request: Request, clips: Mapping[str, Clip] | None = None) -> Settin
     def uncut(given: Given) -> Clip:
         if clips and given.source in clips:
             return clips[given.source]
-        return media.read_at(located(given.source), request.fps, (size.width, size.height))
+        return untrusted.read_at(located(given.source), request.fps, (size.width, size.height))
 
     def take(given: Given) -> Clip:
         return fitted(uncut(given), size)

@@ -77,7 +77,7 @@ def _head(answer: bytes) -> dict[str, Any]:
 
 def _clip(answer: bytes) -> Clip:
     head = _head(answer)
-    frames = np.frombuffer(answer, np.uint8, offset=_HEAD).reshape(head["shape"])
+    frames = np.frombuffer(answer, np.uint8, offset=_HEAD).reshape(head["shape"]).copy()  # that may be written to
     return Clip(frames, head["fps"])
 
 

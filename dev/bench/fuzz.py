@@ -1,9 +1,10 @@
 """schemathesis with all checks against a real server that needs keys: `python dev/bench/fuzz.py [CASES]`.
 
-Coverage alone has about 1,500 cases, which took two to five minutes on a busy machine; 10,000 may take half an hour. Prints one line of JSON, and schemathesis' report where
-something was found (exit code 1). No worker runs: what is accepted waits. An accepted body may still be refused with
-4xx for what a schema cannot say (an id that nobody has, fields that do not go together); everything else is as
-schemathesis has it. Event streams end when a video does, so only requests that are refused reach them.
+Coverage alone has about 1,500 cases, which took two to five minutes on a busy machine; 10,000 may take half an hour.
+Prints one line of JSON, and schemathesis' report where something was found (exit code 1). No worker runs: what is
+accepted waits. An accepted body may still be refused with 4xx for what a schema cannot say (an id that nobody has,
+fields that do not go together); everything else is as schemathesis has it. Event streams end when a video does, so
+only requests that are refused reach them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """50 clients against one server with ten times more work than it can do: `python dev/bench/load.py [SECONDS]`.
 
-Prints one line of JSON: how long status calls take, how much of the worker's time goes into clips, and what the server's
-memory does. Takes its seconds (60) and half a minute to start.
+Prints one line of JSON: how long status calls take, how much of the worker's time goes into clips, and what the
+server's memory does. Takes its seconds (60) and half a minute to start.
 """
 
 from __future__ import annotations

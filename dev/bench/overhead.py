@@ -1,7 +1,8 @@
 """What the server costs over the bare work, for a 2-second clip: `python dev/bench/overhead.py [TIMES]`.
 
-Alternates between a clip made by a server and the same clip generated and sealed in this process, models loaded in both.
-Prints one line of JSON with the medians; a time is about 12 s on an idle machine of two cores. Each uses one process.
+Alternates between a clip made by a server and the same clip generated and sealed in this process, models loaded in
+both. Prints one line of JSON with the medians; a time is about 12 s on an idle machine of two cores. Each uses one
+process.
 """
 
 from __future__ import annotations

@@ -56,6 +56,14 @@ def test_without_a_good_key_only_health_and_static_files_answer(service):
         assert caller.get("/").status_code == 200
 
 
+def test_a_method_that_is_not_there_names_those_that_are(service):
+    service.needs_key = False
+    for method, path, allowed in (("OPTIONS", "/v1/videos", "GET, POST"), ("GET", "/v1/videos/edits", "POST"),
+                                  ("PUT", f"/v1/videos/{ID}", "DELETE, GET"), ("GET", "/v1/films", "POST")):
+        answer = client(service).request(method, path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 def test_another_tenants_key_finds_nothing_and_changes_nothing(service):
     _, ann = add_key(service.db, "ann")
     _, bob = add_key(service.db, "bob")

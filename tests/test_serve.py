@@ -368,10 +368,15 @@ def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> 
     same = talk.post("/videos", body={**fields, "steps": 80, "seed": 0}, cast_to=object)["id"]
     until(lambda: get(server, same)["status"] == "completed")
     truth = get(server, same)["tenku"]["facts"]["pictures_sha256"]
-    accepted, waits = [same], []
+    # and one of two rounds, made from the first: it goes on between them
+    more = {"model": model, "prompt": "a red ball", "seconds": "3", "steps": 40, "seed": 0, "video": same}
+    longer = talk.post("/videos/extensions", body=more, cast_to=object)["id"]
+    until(lambda: get(server, longer)["status"] == "completed")
+    truths = {truth, get(server, longer)["tenku"]["facts"]["pictures_sha256"]}
+    accepted, waits = [same, longer], []
     for number in range(kills_wanted):
-        accepted += [talk.post("/videos", body={**fields, "steps": 80, "seed": 0}, cast_to=object)["id"]
-                     for _ in range(2)]
+        accepted += [talk.post("/videos", body={**fields, "steps": 80, "seed": 0}, cast_to=object)["id"],
+                     talk.post("/videos/extensions", body=more, cast_to=object)["id"]]
         last = accepted[-2:]
         until(lambda last=last: any(get(server, name)["tenku"]["steps_done"] for name in last))
         time.sleep(chance.random() * 0.5)
@@ -390,16 +395,18 @@ def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> 
     for name in accepted:
         until(lambda name=name: get(server, name)["status"] == "completed")
     facts = [get(server, name)["tenku"]["facts"] for name in accepted]
-    assert {fact["pictures_sha256"] for fact in facts} == {truth}
+    assert {fact["pictures_sha256"] for fact in facts} == truths
     once = [state["state"] for name in accepted for state in get(server, f"{name}/history")["data"]]
     assert once.count("completed") == len(accepted)
     assert "failed" not in once
     server.stop()
     server.start()  # sweeps when it starts
-    until(lambda: all(len(list((server.folder / name).iterdir())) == 1 for name in accepted))
+    until(lambda: all(len([p for p in (server.folder / name).iterdir() if p.name != "inputs"]) == 1
+                      for name in accepted))
     assert {path.name for path in server.folder.glob("video_*")} == set(accepted)
-    files = {path.name for path in server.folder.glob("video_*/*/*")}
+    files = {path.name for path in server.folder.glob("video_*/*/*") if path.parent.name != "inputs"}
     assert files == {"video.mp4", "thumbnail.webp", "spritesheet.webp"}
+    assert all(len(list(path.iterdir())) == 1 for path in server.folder.glob("video_*/inputs"))
     server.stop()
     return waits
 

@@ -1,10 +1,12 @@
 """50 clients against one server with ten times more work than it can do: `python dev/bench/load.py [SECONDS]`.
 
-Prints how long status calls take, how much of the worker's time goes into clips, and what the server's memory does.
+Prints one line of JSON: how long status calls take, how much of the worker's time goes into clips, and what the
+server's memory does. Takes its seconds (60) and half a minute to start.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -59,10 +61,12 @@ def main(seconds: float) -> None:
                 thread.join()
             done = sum(video.status == "completed" for video in client.videos()) - 2
             times.sort()
-            print(f"{len(times)} status calls of {CLIENTS} clients: median {1000 * times[len(times) // 2]:.0f} ms, "
-                  f"p99 {1000 * times[int(0.99 * len(times))]:.0f} ms, most {1000 * times[-1]:.0f} ms")
-            print(f"goodput {100 * done * single / seconds:.0f} % ({done} clips of {single:.2f} s in {seconds:.0f} s); "
-                  f"server {before} MiB before, {resident(server.process.pid)} MiB after")
+            print(json.dumps({
+                "clients": CLIENTS, "status_calls": len(times), "median_ms": round(1000 * times[len(times) // 2], 1),
+                "p99_ms": round(1000 * times[int(0.99 * len(times))], 1), "most_ms": round(1000 * times[-1], 1),
+                "goodput_percent": round(100 * done * single / seconds, 1), "clips": done,
+                "clip_s": round(single, 2), "seconds": seconds, "server_mib_before": before,
+                "server_mib_after": resident(server.process.pid)}))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,9 +188,19 @@ def _said(_: Call, error: Exception) -> Response:
     return JSONResponse(error.body(), error.status, headers=error.headers)
 
 
+def methods_of(path: str) -> list[str]:
+    """What may be done at an address: by the route that is exactly so, else by those that fit it."""
+    exact = {method for method, route, _, _ in ROUTES if route == path}
+    fits = {method for method, route, _, _ in ROUTES if re.fullmatch(re.sub(r"{\w+}", "[^/]+", route), path)}
+    return sorted(exact or fits)
+
+
 def _framework(call: Call, error: Exception) -> Response:
     """Errors of the framework's own: no such route, no such method, a body that broke off."""
     assert isinstance(error, HTTPException)
+    methods = methods_of(call.url.path)
+    if error.status_code in (404, 405) and methods and call.method not in methods:
+        error = HTTPException(405, headers={"Allow": ", ".join(methods)})
     known = {404: ("There is nothing here", "not_found"), 405: ("This cannot be done here", "method_not_allowed")}
     message, code = known.get(error.status_code, ("The request cannot be read", "invalid_request"))
     return _said(call, ApiError(error.status_code, message, code=code, headers=dict(error.headers or {})))
@@ -199,6 +210,8 @@ def _invalid(call: Call, error: Exception) -> Response:
     """A parameter of the path or the query; an id of another form is nobody's id."""
     assert isinstance(error, RequestValidationError)
     where, *name = error.errors()[0]["loc"]
+    if call.method not in methods_of(call.url.path):  # "edits" is no video's id
+        return _framework(call, HTTPException(405))
     if where == "path":
         return _said(call, missing("video", str(call.path_params.get("id", ""))))
     param = str(name[0]) if name else None

@@ -194,7 +194,7 @@ def understand(
 
 def given_inputs(values: dict[str, Any], sources: Sources) -> list[dict[str, Any]]:
     """`inputs` and `input_reference` as a Request holds them, their sources taken. Raises ApiError."""
-    listed = values.pop("inputs", None) or []
+    listed = values.pop("inputs", [])
     if not isinstance(listed, list) or len(listed) > MAX_INPUTS:
         raise ApiError(400, f"inputs must be a list of at most {MAX_INPUTS}", code="invalid_value", param="inputs")
     found: list[dict[str, Any]] = []
@@ -213,7 +213,7 @@ def given_inputs(values: dict[str, Any], sources: Sources) -> list[dict[str, Any
 
 def _named(values: dict[str, Any], sources: Sources) -> Any:
     """The prompt with the names of characters replaced by what they stand for. Raises ApiError."""
-    prompt, asked = values.get("prompt"), values.pop("characters", None) or []
+    prompt, asked = values.get("prompt"), values.pop("characters", [])
     if not isinstance(asked, list) or len(asked) > MOST_CHARACTERS:
         raise ApiError(400, f"characters must be a list of at most {MOST_CHARACTERS}", code="invalid_value",
                        param="characters")

@@ -118,16 +118,15 @@ def create_character(call: Call, fields: Fields) -> Response:
     service, caller = service_of(call)
     refuse_unknown(fields, ("name", "description", "video"))
     said, given = fields.get("description"), fields.get("video")
-    if said is None:
-        if given is None:
-            raise ApiError(400, "Give a description, or a video that Tenku made", code="invalid_value",
-                           param="description")
-        with service.sources(caller) as sources:
-            source = sources.found[sources.take(given, "video")]
+    if said is None and given is None:
+        raise ApiError(400, "Give a description, or a video that Tenku made", code="invalid_value", param="description")
+    with service.sources(caller) as sources:
+        source = None if given is None else sources.found[sources.take(given, "video")]
+        if said is None and source is not None:
             said = words_of(source.job["request"] if source.job else _asked_of(source.path))
     name = fields.get("name", "")
     allow_character(str(name), str(said), caller.name)
-    return JSONResponse(show(add_character(service.db, caller.tenant, name, said)))
+    return JSONResponse(show(add_character(service.db, caller.tenant, name, said or "")))
 
 
 def _asked_of(path: FilePath) -> Mapping[str, Any]:

@@ -389,8 +389,8 @@ def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> 
             server.start()
             talk = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0)
         started = time.monotonic()
-        until(lambda last=last: any(get(server, name)["tenku"]["attempt"] > 1 for name in last)
-              or all(get(server, name)["status"] == "completed" for name in last))
+        until(lambda last=last: any(taken(server, name) > 1 for name in last)
+              or all(get(server, name)["status"] == "completed" for name in last), every=0.02)
         waits.append(time.monotonic() - started)
     for name in accepted:
         until(lambda name=name: get(server, name)["status"] == "completed")
@@ -409,6 +409,11 @@ def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> 
     assert all(len(list(path.iterdir())) == 1 for path in server.folder.glob("video_*/inputs"))
     server.stop()
     return waits
+
+
+def taken(server: Served, name: str) -> int:
+    """How often a worker took a job; one that was given back in order counts, which no attempt does."""
+    return [state["state"] for state in get(server, f"{name}/history")["data"]].count("in_progress")
 
 
 def get(server: Served, name: str) -> Any:

@@ -48,6 +48,7 @@ def main(seconds: float) -> None:
 
             def ask(number: int) -> None:
                 mine = Client(server.url)
+                time.sleep(number / (2 * CLIENTS))  # people do not ask all at the same moment
                 while time.monotonic() < over:
                     began = time.monotonic()
                     mine.retrieve(names[number])

@@ -32,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     worker = Worker(Database(db, durable=False), Store(files), models, None if keep is None else keep * 86_400,
                     arguments.name or unique_name())
     if arguments.supervised:
+        os.nice(5)  # who asks how far it is need not wait for it
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server, not the terminal, says when
         watch_parent(worker.stop, lambda count: os.read(0, count))
     else:

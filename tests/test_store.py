@@ -128,3 +128,15 @@ def test_several_processes_keep_at_once():
     racers = [subprocess.Popen([sys.executable, "-c", KEEPS, here, str(n)]) for n in range(3)]
     assert [racer.wait(timeout=300) for racer in racers] == [0, 0, 0]
     assert all(store.by_mark(f"{n:08x}{k:08x}"[:13]) for n in range(3) for k in (0,))
+
+
+@pytest.mark.parametrize("bars", [(20, 0), (0, 32), (12, 20)])
+def test_bars_do_not_hide_what_a_clip_looks_like(bars):
+    """Above and below, at the sides, all around: the mark says how much of the picture they are, and not where."""
+    frames = scene(9)
+    look, other = fingerprint.take(frames).sketches, fingerprint.take(scene(9, seed=7)).sketches
+    high, wide = bars
+    padded = np.pad(frames, ((0, 0), (high, high), (wide, wide), (0, 0)))
+    place = geometry.Place(tiles=((80 + 2 * high) * (128 + 2 * wide) / (80 * 128)) ** 0.5)
+    assert fingerprint.agreement(padded, look, place) > 0.6
+    assert fingerprint.agreement(padded, other, place) < fingerprint.SAME

@@ -14,7 +14,7 @@ import functools
 import html
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -127,10 +127,10 @@ def _decoded(text: str, depth: int) -> Iterator[str]:
             yield from _decoded(other, depth - 1)
 
 
-def _bytes_of(decode: object, coded: str) -> list[str]:
+def _bytes_of(decode: Callable[[str], bytes], coded: str) -> list[str]:
     """The text that an encoding holds, or nothing where it holds none."""
     try:
-        said = decode(coded).decode("utf-8")  # type: ignore[operator]
+        said = decode(coded).decode("utf-8")
     except (binascii.Error, ValueError):
         return []
     prose = sum(c.isalpha() or c == " " for c in said) > 0.8 * len(said)

@@ -25,6 +25,14 @@ MODEL = Model("tenku-tiny", "c0ffee")
 RECORD = {"prompt": "a red ball", "seed": 7}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _a_store_of_its_own(tmp_path_factory):
+    """In which no other test's clip looks the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TENKU_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("sealed") / "a.mp4"

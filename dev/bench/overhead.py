@@ -32,7 +32,7 @@ def bare(folder: Path) -> float:
     from tenku.sampling.generate import generate
 
     started = time.monotonic()
-    [result] = generate(Request("a red ball", **ASKED))  # type: ignore[arg-type]
+    [result] = generate(Request("a red ball", **ASKED))
     for variant, clip, ending in variants(result.clip):
         seal(clip, {**result.record, "variant": variant}, folder / f"{variant}{ending}",
              model=Model(result.model, result.weights_sha256))
@@ -49,7 +49,7 @@ def main(times: int) -> None:
 
             def served() -> float:
                 started = time.monotonic()
-                done = client.videos.create_and_poll(prompt="a red ball", **fields)  # type: ignore[arg-type]
+                done = client.videos.create_and_poll(prompt="a red ball", **fields)
                 assert done.status == "completed"
                 return time.monotonic() - started
 

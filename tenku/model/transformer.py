@@ -111,7 +111,7 @@ class Block(nn.Module):
 class Sketch(nn.Module):
     """What a token looks like as far as it follows from what it is told: the mean of its latents, B N F -> B N C.
 
-    Learnt by regression (training/sketch.py), which shows a network in minutes what a rendering looks like; the
+    Learnt by regression (training/matching.py), which shows a network in minutes what a rendering looks like; the
     transformer starts from it and adds what has to be dreamt.
     """
 

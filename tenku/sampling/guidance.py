@@ -10,16 +10,17 @@ from tenku.model import flow
 from tenku.sampling.solvers import Velocity
 
 
-def guided(towards: Velocity, away: Velocity, scale: float) -> Velocity:
+def guided(towards: Velocity, away: Callable[[], Velocity], scale: float) -> Velocity:
     """Classifier-free guidance, Eq. 6 of arXiv:2207.12598: away + scale (towards - away).
 
-    At scale 1 the velocity is `towards` itself and `away` is never evaluated.
+    At scale 1 the velocity is `towards` itself, and `away`, whose context costs as much, is never made.
     """
     if scale == 1:
         return towards
+    other = away()
 
     def velocity(x: Tensor, sigma: float) -> Tensor:
-        base = away(x, sigma)
+        base = other(x, sigma)
         return base + scale * (towards(x, sigma) - base)
 
     return velocity

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,7 +32,10 @@ class Setting:
     more: Mapping[str, Any] = field(default_factory=dict)  # of the Plan's fields
 
 
-Take = Callable[[Given], Clip]  # an input at the request's size and rate
+class Take(Protocol):
+    """An input at the request's size and rate, or uncut, near that size."""
+
+    def __call__(self, given: Given, uncut: bool = False) -> Clip: ...
 
 
 def setting(request: Request, clips: Mapping[str, Clip] | None = None) -> Setting:
@@ -43,15 +46,13 @@ def setting(request: Request, clips: Mapping[str, Clip] | None = None) -> Settin
 
     size = request.size
 
-    def uncut(given: Given) -> Clip:
-        if clips and given.source in clips:
-            return clips[given.source]
-        return untrusted.read_at(located(given.source), request.fps, (size.width, size.height))
+    def take(given: Given, uncut: bool = False) -> Clip:
+        clip = clips.get(given.source) if clips else None
+        if clip is None:
+            clip = untrusted.read_at(located(given.source), request.fps, (size.width, size.height))
+        return clip if uncut else fitted(clip, size)
 
-    def take(given: Given) -> Clip:
-        return fitted(uncut(given), size)
-
-    made = _edit(request, take, uncut) if request.mode == "edit" else _MODES[request.mode](request, take)
+    made = _MODES[request.mode](request, take)
     if made.frames * size.width * size.height * request.samples > MAX_PIXELS:
         raise UserError(f"{made.frames} frames of {size} are more than fits", f"at most {MAX_PIXELS / 1e6:.0f} million "
                         "pixels: shorter inputs, or a smaller size")
@@ -110,11 +111,11 @@ def _loop(request: Request, take: Take) -> Setting:
     return Setting(frames, canvas, {"crop": (0, frames - again)})
 
 
-def _edit(request: Request, take: Take, uncut: Take) -> Setting:
+def _edit(request: Request, take: Take) -> Setting:
     """The clip again: nearer to the prompt, within or without a mask, on a larger canvas, or between spans kept."""
     around = request.way == "around"
     source = request.inputs[0]
-    clip, inside = (_framed(uncut(source), request) if around else (take(source), None))
+    clip, inside = (_framed(take(source, uncut=True), request) if around else (take(source), None))
     have = len(clip.frames)
     frames = whole(have)
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
@@ -133,7 +134,7 @@ def _edit(request: Request, take: Take, uncut: Take) -> Setting:
 
 
 _MODES: dict[str, Callable[[Request, Take], Setting]] = {
-    "generate": _generate, "extend": _extend, "blend": _blend, "loop": _loop,
+    "generate": _generate, "extend": _extend, "blend": _blend, "loop": _loop, "edit": _edit,
 }
 
 

@@ -73,16 +73,15 @@ def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Ve
     asked = captions(plan, stream)
     parts = shares([start for start, _ in asked], window.seconds[canvas])
     heard = [i for i in range(len(asked)) if parts[i].max() > 0]
+    said = [asked[i][1] for i in heard]
+    told = [None if window.told is None else window.told(words)[:, order].to(device) for words in said]
 
-    def under(words: str | None) -> Velocity:
-        """Towards the captions (None), or under other words, each told what its caption says."""
-        each = []
-        for i in heard:
-            told = None if window.told is None else window.told(asked[i][1])[:, order].to(device)
-            each.append(dreamer.velocity(asked[i][1] if words is None else words, known, positions, told))
+    def under(prompts: Sequence[str]) -> Velocity:
+        """Under these words in the place of the captions, each told what the caption says."""
+        each = [dreamer.velocity(words, known, positions, of) for words, of in zip(prompts, told, strict=True)]
         return scheduled(each, parts[heard].to(device))
 
-    return guided(under(None), under(plan.negative_prompt), GUIDANCE[stream] or plan.guidance)
+    return guided(under(said), lambda: under([plan.negative_prompt] * len(said)), GUIDANCE[stream] or plan.guidance)
 
 
 def solve(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy import func, select
 from starlette.exceptions import HTTPException
@@ -24,7 +22,7 @@ from tenku.serving.asked import ALIASES
 from tenku.serving.db import jobs as jobs_table
 from tenku.serving.errors import ApiError, missing
 from tenku.serving.service import Fields, Service, service_of
-from tenku.serving.spec import body_of, describe
+from tenku.serving.spec import Described, body_of
 from tenku.serving.verifying import verify_file
 from tenku.world.lexicon import CAMERA, COLOUR, LIGHT, PLACE, SUBJECT
 
@@ -166,15 +164,14 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any], dict[str, Any] | None], ...] =
 
 def build(service: Service, hosts: frozenset[str]) -> Guard:
     """The ASGI application of a service. hosts: the names it answers to."""
-    app = FastAPI(title="Tenku", version=__version__, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",
-                  description="OpenAI's Videos API, answered by models of one's own.", redirect_slashes=False)
+    app = Described(title="Tenku", version=__version__, docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",
+                    description="OpenAI's Videos API, answered by models of one's own.", redirect_slashes=False)
     app.state.service = service
     for method, path, answer, example in ROUTES:
         app.add_api_route(path, answer, methods=[method], response_model=None,
                           summary=answer.__name__.replace("_", " "),
                           operation_id=f"{method.lower()}_{answer.__name__}_{path.rpartition('/')[2].strip('{}')}",
                           openapi_extra=body_of(answer.__name__, example))
-    app.openapi = functools.cache(lambda: describe(app))  # type: ignore[method-assign]
     app.add_exception_handler(ApiError, _said)
     app.add_exception_handler(HTTPException, _framework)
     app.add_exception_handler(RequestValidationError, _invalid)

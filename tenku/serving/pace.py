@@ -25,7 +25,8 @@ def eta(db: Database, job: Mapping[str, Any]) -> float | None:
         now, speed = db.now(connection), speed_of(connection, job["model"])
         if job["status"] == "in_progress":
             return _remaining(job, now, speed)
-        running = [dict(r) for r in connection.execute(select(jobs).where(
+        columns = (jobs.c.done, jobs.c.total, jobs.c.started_at, jobs.c.work)
+        running = [dict(r) for r in connection.execute(select(*columns).where(
             jobs.c.status == "in_progress")).mappings()]
         ahead = connection.execute(select(func.coalesce(func.sum(jobs.c.work), 0.0)).where(
             jobs.c.status == "queued", or_(jobs.c.priority > job["priority"], and_(

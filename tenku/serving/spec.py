@@ -77,9 +77,18 @@ def body_of(name: str, example: dict[str, Any] | None) -> dict[str, Any] | None:
         kind: {"schema": schema, **({"example": example} if example else {})} for kind in kinds}}}
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
+class Described(FastAPI):
     """FastAPI's own description with our answers in the place of its guesses."""
-    said = FastAPI.openapi(app)
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, made once."""
+        if self.openapi_schema is None:
+            _describe(super().openapi())
+        return super().openapi()
+
+
+def _describe(said: dict[str, Any]) -> None:
+    """Puts our answers, errors and keys into a description."""
     for path, methods in said["paths"].items():
         for method, operation in methods.items():
             name = operation["summary"].replace(" ", "_")
@@ -92,4 +101,3 @@ def describe(app: FastAPI) -> dict[str, Any]:
                 for code, text in _SAID.items()}
             operation["security"] = [] if path in ("/health", "/v1/session") else [{"key": []}]
     said["components"] = {"schemas": {"Error": ERROR}, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
-    return said

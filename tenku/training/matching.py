@@ -187,10 +187,13 @@ def fit(
     def work(twin: Transformer, part: int) -> tuple[float, float]:
         draw = rng.stream(args.seed, args.path.stem, step, part)
         group = pool.draw(draw, args.tokens // args.groups)
-        rows = _rows(group.captions, words, model.config.max_words, draw)
-        loss = (sketch_loss(twin, group) if args.sketch else group_loss(twin, group, rows, draw)) / args.groups
+        if args.sketch:
+            loss, flops = sketch_loss(twin, group), sketch_flops(model, group)
+        else:
+            rows = _rows(group.captions, words, model.config.max_words, draw)
+            loss, flops = group_loss(twin, group, rows, draw), group_flops(model, group, rows.shape[1])
+        loss = loss / args.groups
         loss.backward()
-        flops = sketch_flops(model, group) if args.sketch else group_flops(model, group, rows.shape[1])
         return float(loss.detach()), flops
 
     while step < args.steps:

@@ -14,7 +14,7 @@ import pytest
 
 from tenku.cli import main
 from tenku.data import ledger
-from tenku.data.shards import ShardWriter, iter_clips, read_clip, shard_paths
+from tenku.data.shards import ShardWriter, iter_clips, read_clip, shard_paths, sweep
 from tenku.errors import UserError
 from tenku.types import Clip
 from tenku.world import make as making
@@ -88,6 +88,14 @@ def test_a_damaged_or_lost_shard_is_made_again_and_a_longer_run_extends(folder, 
     summary = make(Recipe(7, 36, short.mix, arrays=True), copy, 1, silent)
     assert summary["rendered_shards"] == 1
     assert contents(copy) == contents(folder)
+
+
+def test_half_written_files_are_swept_away_but_for_those_of_a_living_run(tmp_path):
+    for name in ("ledger.json.1.tmp", "000001.tar.1.tmp"):
+        (tmp_path / name).touch()
+    with ShardWriter(tmp_path / "000000.tar"):
+        sweep(tmp_path)
+        assert [p.name for p in tmp_path.iterdir()] == [f"000000.tar.{os.getpid()}.tmp"]
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(folder, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -30,8 +31,11 @@ class Ledger:
 def write(folder: Path, ledger: Ledger) -> None:
     """Writes `ledger.json`, whole or not at all."""
     temporary = folder / f"{NAME}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(asdict(ledger), indent=2) + "\n")
-    os.replace(temporary, folder / NAME)
+    with temporary.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as a shard's: a killed run's is swept away (data/shards.py)
+        file.write(json.dumps(asdict(ledger), indent=2) + "\n")
+        file.flush()
+        os.replace(temporary, folder / NAME)
 
 
 def read(folder: Path) -> Ledger:

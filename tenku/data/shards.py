@@ -75,8 +75,8 @@ class ShardWriter:
 
 
 def sweep(folder: Path) -> None:
-    """Removes the half-written shards of killed runs; one that is being written now is left alone."""
-    for path in folder.glob("*.tar.*.tmp"):
+    """Removes the half-written files of killed runs; one that is being written now is left alone."""
+    for path in folder.glob("*.tmp"):
         with contextlib.suppress(BlockingIOError, FileNotFoundError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)

@@ -127,6 +127,9 @@ def test_the_tokens_nearest_to_a_thing_are_told_so_and_a_mirror_turns_it_round(f
     told = features(motion, NOTHING.expand(2, -1, -1), NOWHERE.expand(2, -1), grid)
     assert told.shape == (2, grid.tokens, FEATURES)
     assert (told[..., 0] == 1).all()
+    some = torch.arange(grid.tokens).view(grid.steps, -1)[:, [[3, 0], [1, 2]]].transpose(0, 1).flatten(1)
+    asked = features(motion, NOTHING.expand(2, -1, -1), NOWHERE.expand(2, -1), grid, some)
+    assert torch.equal(asked, told[torch.arange(2)[:, None], some])
     # the first number that fades out with the distance from the first thing, for the first part of each step
     seen = told.unflatten(1, (grid.steps, grid.rows, grid.columns))
     camera = 3 + 4 * 3

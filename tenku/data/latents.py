@@ -149,9 +149,9 @@ class Pool:
         return scale_of(grid)
 
     def told(
-        self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator
+        self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, rows: Tensor | None, draw: np.random.Generator
     ) -> Tensor | None:
-        """What the tokens of picked clips (number, 0 or 1 for mirrored) are told of the motion: B N F."""
+        """What tokens (rows B N, or all) of picked clips (number, 1 for mirrored) are told of the motion: B N F."""
         return None
 
     def spots(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
@@ -179,14 +179,13 @@ class Pool:
             texts = self.captions[bucket][p][register]
             text = texts[draw.integers(len(texts))]
             captions.append(mirrored(text) if m else text)
-        told = self.told(bucket, picks, grid, draw)
-        if told is not None:
-            told *= torch.from_numpy(draw.random((count, 1, 1)) >= UNTOLD)
-        positions = grid.positions()
+        positions, rows = grid.positions(), None
         if part != grid:
             rows = around(self.spots(bucket, picks, grid, draw), part, grid, draw)
-            positions, each = positions[rows], torch.arange(count)[:, None]
-            tokens, told = tokens[each, rows], None if told is None else told[each, rows]
+            positions, tokens = positions[rows], tokens[torch.arange(count)[:, None], rows]
+        told = self.told(bucket, picks, grid, rows, draw)
+        if told is not None:
+            told *= torch.from_numpy(draw.random((count, 1, 1)) >= UNTOLD)
         return Group(tokens[:, canvas], tokens[:, known], positions[..., canvas, :], positions[..., known, :], runs,
                      captions, self.scale(grid, bucket[4]), None if told is None else told[:, canvas],
                      None if told is None else told[:, known])
@@ -241,14 +240,16 @@ class Latents(Pool):
             self.read.add(path.name)
         return self.count
 
-    def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
-        """What the tokens of picked clips are told of the motion: B N F."""
+    def told(
+        self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, rows: Tensor | None, draw: np.random.Generator
+    ) -> Tensor:
+        """What tokens (rows B N, or all) of picked clips are told of the motion: B N F."""
         looks = torch.stack([self.looks[bucket][p] for p, _ in picks])
         looks = looks * torch.from_numpy(draw.random((*looks.shape[:2], 1)) >= UNTOLD)
         settings = torch.stack([self.settings[bucket][p] for p, _ in picks])
         settings = settings * torch.from_numpy(draw.random((len(picks), 1)) >= UNTOLD)
         motion = torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks])
-        return features(motion, looks, settings, grid)
+        return features(motion, looks, settings, grid, rows)
 
     def spots(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
         """Where one thing of each picked clip is on the grid: B T 2, row and column."""

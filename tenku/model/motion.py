@@ -58,15 +58,19 @@ def timeline(grid: Grid) -> Grid:
     return Grid(grid.steps, 1, 1, grid.seconds_per_step)
 
 
-def features(motion: Tensor, looks: Tensor, setting: Tensor, grid: Grid) -> Tensor:
+def features(motion: Tensor, looks: Tensor, setting: Tensor, grid: Grid, tokens: Tensor | None = None) -> Tensor:
     """What each token of a grid is told, B N FEATURES: motion B T CHANNELS, looks B THINGS LOOKS, setting B SETTING.
 
-    Looks and settings of zeros are not said, and left to the network's reading of the words.
+    Looks and settings of zeros are not said, and left to the network's reading of the words. tokens: the numbers of
+    those that are asked for, B N, step after step and as many of each step; all of the grid's where left out.
     """
     rows = motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)
-    x, y = _tangents(grid)  # H W
+    x, y = (t[None, None] for t in _tangents(grid))  # 1 1 H W
+    if tokens is not None:  # B T N/T 1
+        at = (tokens % grid.tokens_per_step).unflatten(1, (grid.steps, -1, 1))
+        x, y = x.flatten()[at], y.flatten()[at]
     rows = rows[:, :, None, None]  # B T 1 1 P STATE
-    x, y = (t[None, None, :, :, None].expand(1, 1, -1, -1, PARTS) for t in (x, y))
+    x, y = (t[..., None].expand(-1, -1, -1, -1, PARTS) for t in (x, y))
     parts = [_directions(rows[..., :CAMERA], x, y)]
     for k in range(THINGS):
         thing = rows[..., CAMERA + k * THING : CAMERA + (k + 1) * THING]
@@ -94,9 +98,10 @@ def spots(motion: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 def _drift(camera: Tensor, x: Tensor, y: Tensor, grid: Grid) -> Tensor:
     """How far from a token one saw, in the first sample's picture, the point of the ground or the sky behind it.
 
-    B T 1 1 P 5 -> B T H W 2, down and right in units of positions. A position shifted by it stands still when the
-    camera moves: for rotary attention, tokens of one spot of the world are then at one place at all times, so what the
-    world looks like there is looked up rather than worked out again. While the camera stands it is 0.
+    camera B T 1 1 P 5, tangents B|1 T|1 H W P -> B T H W 2, down and right in units of positions. A position shifted by
+    it stands still when the camera moves: for rotary attention, tokens of one spot of the world are then at one place
+    at all times, so what the world looks like there is looked up rather than worked out again. While the camera stands
+    it is 0.
     """
     right, up, back = _axes(camera)
     ray = x[..., None] * right + y[..., None] * up - back  # B T H W P 3

@@ -30,6 +30,7 @@ from tenku.world import captions as world_captions
 
 DROPOUT = 0.1  # share of captions left out, so that guidance has something to compare with
 FOCUS = 6.0  # how much more a token in the middle of a thing counts
+NEAR, BEHIND = 0.7, 0.25  # a sketch is learnt from tokens nearer to a thing than this, and from a share of the others
 PER_STEP_NOISE = 0.25  # share of groups whose latent steps have noise levels of their own
 
 
@@ -128,21 +129,27 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
     return error.mean() if told is None else _focused(error, told)
 
 
-def sketch_loss(model: Transformer, group: Group) -> Tensor:
-    """Mean squared error of the sketch, with the weights of `group_loss`; no word and no noise has a part in it."""
+def sketch_loss(model: Transformer, group: Group, draw: np.random.Generator) -> tuple[Tensor, int]:
+    """Mean squared error of the sketch, with the weights of `group_loss`, and the tokens that it was measured on.
+
+    No word, no noise and no other token has a part in a sketch, so most tokens that are far from all things are left
+    out: what is behind is soon learnt, things are not.
+    """
     if group.motion is None:
         raise UserError("these clips tell no motion", "a sketch is learnt from worlds")
-    return _focused((model.sketch(group.motion) - group.data).square().mean(-1), group.motion)
+    near = nearness(group.motion)
+    kept = (near > NEAR) | (torch.from_numpy(draw.random(near.shape, dtype=np.float32)) < BEHIND)
+    told = group.motion[kept]
+    return _focused((model.sketch(told) - group.data[kept]).square().mean(-1), told), len(told)
 
 
-def sketch_flops(model: Transformer, group: Group) -> float:
-    """Forward and backward FLOPs of a group's sketch."""
-    tokens = group.data.shape[0] * group.data.shape[1]
+def sketch_flops(model: Transformer, tokens: int) -> float:
+    """Forward and backward FLOPs of the sketch of so many tokens."""
     return 6.0 * tokens * sum(p.numel() for p in model.sketch.parameters())
 
 
 def _focused(error: Tensor, told: Tensor) -> Tensor:
-    """The mean of B N errors, in which tokens that are told of a thing nearby count more."""
+    """The mean of the errors of tokens, in which tokens that are told of a thing nearby count more."""
     weight = 1 + FOCUS * nearness(told) ** 4
     return (error * weight).sum() / weight.sum()
 
@@ -188,7 +195,8 @@ def fit(
         draw = rng.stream(args.seed, args.path.stem, step, part)
         group = pool.draw(draw, args.tokens // args.groups)
         if args.sketch:
-            loss, flops = sketch_loss(twin, group), sketch_flops(model, group)
+            loss, tokens = sketch_loss(twin, group, draw)
+            flops = sketch_flops(model, tokens)
         else:
             rows = _rows(group.captions, words, model.config.max_words, draw)
             loss, flops = group_loss(twin, group, rows, draw), group_flops(model, group, rows.shape[1])

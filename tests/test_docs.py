@@ -87,14 +87,27 @@ def bundled() -> bool:
     return (REPO / "tenku" / "weights" / "nano" / "transformer.safetensors").exists()
 
 
-def test_the_readmes_commands_run(tmp_path):
-    """In order, in one empty folder; long ones where TENKU_LONG=1 is set, as CI does."""
+def stories() -> list[list[str]]:
+    """The README's runnable blocks, in order, those together of which one reads what another wrote."""
+    never = {"install", "skip"} | (set() if LONG else {"long"}) | (set() if EGL else {"world"})
+    runnable = [body for words, body in blocks(README, "sh") if not words & never]
+    found: list[tuple[set[str], list[int]]] = []  # the files and folders that a story names, its blocks
+    for number, body in enumerate(runnable):
+        named = set(re.findall(r"\b[\w-]+\.[a-z]\w+\b|(?<= --out )\w+|(?<= --data )\w+", body))
+        same = [story for story in found if story[0] & named]
+        numbers = sorted([number, *(n for _, earlier in same for n in earlier)])
+        found = [story for story in found if story not in same]
+        found.append((named.union(*(files for files, _ in same)), numbers))
+    return [[runnable[n] for n in numbers] for _, numbers in found]
+
+
+@pytest.mark.parametrize("bodies", stories(), ids=lambda bodies: bodies[0].split(" -")[0][:40])
+def test_the_readmes_commands_run(tmp_path, bodies):
+    """Each story in an empty folder; long ones where TENKU_LONG=1 is set, as CI does."""
     if not bundled():
         pytest.skip("the bundled weights are not there yet")
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    for words, body in blocks(README, "sh"):
-        if words & {"install", "skip"} or ("long" in words and not LONG) or ("world" in words and not EGL):
-            continue
+    for body in bodies:
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", body], cwd=tmp_path, env=environment,
                               capture_output=True, text=True, timeout=500, check=False)
         assert done.returncode == 0, f"{body}\n{done.stdout}\n{done.stderr}"

@@ -20,8 +20,8 @@ PACKAGE = REPO / "tenku"
 
 # Reading order: a module imports from its own line and from those above it. The longest prefix counts.
 LAYERS = [
-    "errors", "types", "config", "rng", "media", "growing", "untrusted", "sound", "inputs", "request", "data.ledger",
-    "data.shards", "world", "director", "data", "model", "sampling", "engines",
+    "errors", "types", "config", "rng", "media", "growing", "sound", "credentials", "untrusted", "inputs", "request",
+    "data.ledger", "data.shards", "world", "director", "data", "model", "sampling", "engines",
     "sampling.window", "sampling.moves", "sampling.circle", "sampling.generate",
     "provenance", "disguise", "moderation", "policy", "film", "evaluation.sheet", "evaluation.sight",
     "evaluation.probe", "training", "evaluation", "serving", "cli", "__main__",

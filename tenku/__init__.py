@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "generate"]
 
 if TYPE_CHECKING:
-    from tenku.sampling.generate import generate
+    from tenku.api import generate
 
 
 def calm_threads() -> None:
@@ -24,9 +24,9 @@ def calm_threads() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "generate":  # PEP 562: the Python API without paying for torch at import
+    if name == "generate":  # PEP 562: the Python API without paying for it at import
         calm_threads()
-        from tenku.sampling.generate import generate
+        from tenku.api import generate
 
         return generate
     raise AttributeError(f"module 'tenku' has no attribute {name!r}")

@@ -1,7 +1,7 @@
 """What may be asked: rules over the words and the reference pictures of a Request, in a file that an operator writes.
 
-Who makes clips for others, a command or the server, calls `Policy.find().check(request, key)` before any work. The
-format of the file, and what the rules that come with Tenku catch and leave alone, is in docs/policy.md.
+`api` asks for commands and Python, `serving.allowed` for the server, before any work: `Policy.find().check(...)`.
+The format of the file, and what the rules that come with Tenku catch and leave alone, is in docs/policy.md.
 """
 
 from __future__ import annotations

@@ -1,24 +1,27 @@
-"""Media files of strangers, decoded by a process of its own that can do nothing else.
+"""Files of strangers, read by a process of its own that can do nothing else: pictures, sound, content credentials.
 
-The child gets the file already open and, before it reads a byte of it, gives up opening anything: no file, no
-socket (its limit of file descriptors is what it holds). Its memory and its time are limited. Whatever a hostile file
-makes of it, the parent only sees frames, or a short error of ours.
+The child opens the file and, before it reads a byte of it, gives up opening anything more: no file, no socket (its
+limit of file descriptors is what it holds). Its memory and its time are limited. Whatever a hostile file makes of it,
+the parent only sees frames, samples, a report, or a short error of ours.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from tenku import media
+from tenku import credentials, media, sound
 from tenku.errors import UserError
 from tenku.types import Clip
 
@@ -29,12 +32,12 @@ _HEAD = 512  # bytes that open the child's answer: JSON, padded with spaces
 
 def read(path: Path, sample: int) -> Clip:
     """`media.read_clip` in a limited process. Raises UserError, also where that process died of the file."""
-    return _clip(_asked(path, str(sample)))
+    return _clip(_asked(path, "sample", str(sample)))[0]
 
 
 def read_at(path: Path, fps: float, least: tuple[int, int]) -> Clip:
     """`media.read_at` in a limited process. Raises UserError like `read`."""
-    return _clip(_asked(path, "at", f"{fps!r}", *map(str, least)))
+    return _clip(_asked(path, "at", f"{fps!r}", *map(str, least)))[0]
 
 
 def measure(path: Path, fps: float) -> tuple[int, tuple[int, int]]:
@@ -46,22 +49,53 @@ def measure(path: Path, fps: float) -> tuple[int, tuple[int, int]]:
     return head["frames"], (head["size"][0], head["size"][1])
 
 
-def _asked(path: Path, *what: str) -> bytes:
-    """The child's answer."""
-    kind = media.kind_of(path)
-    with path.open("rb") as file:
-        command = [sys.executable, "-m", "tenku.untrusted", kind, *what]
-        environment = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")}
-        environment |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        child = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                 env=environment)
-        try:
-            answer, _ = child.communicate(timeout=2 * SECONDS)
-        except subprocess.TimeoutExpired:
-            answer = b""
-        finally:
-            child.kill()
-            child.communicate()
+def read_signed(path: Path, sample: int, roots: str, beside: Path) -> tuple[Clip, dict[str, str]]:
+    """`read` and `report` of one process."""
+    clip, rest = _clip(_asked(path, "signed", str(sample), str(beside), given=roots))
+    return clip, _report(rest)
+
+
+def report(path: Path, roots: str, beside: Path) -> dict[str, str]:
+    """`credentials.report` in a limited process. roots: PEM; beside: where a sidecar may lie.
+
+    Raises UserError like `read`.
+    """
+    answer = _asked(path, "credentials", str(beside), given=roots)
+    _head(answer)
+    return _report(answer[_HEAD:])
+
+
+def ingredient(path: Path, about: dict[str, Any]) -> bytes:
+    """`credentials.ingredient` in a limited process; b"" also where that process died of the file."""
+    answer = _asked(path, "ingredient", given=json.dumps(about))
+    with contextlib.suppress(UserError):
+        _head(answer)
+        return answer[_HEAD:]
+    return b""
+
+
+def samples(path: Path, seconds: float) -> bytes:
+    """`sound.decode` in a limited process. Raises UserError like `read`."""
+    answer = _asked(path, "sound", path.name, f"{seconds!r}")
+    _head(answer)
+    return answer[_HEAD:]
+
+
+def _asked(path: Path, what: str, *more: str, given: str = "") -> bytes:
+    """The child's answer. given: what is too long for its command line."""
+    kind = sound.kind_of(path) if what == "sound" else media.kind_of(path)
+    command = [sys.executable, "-m", "tenku.untrusted", str(path), kind, what, *more]
+    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG")}
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                             env=environment)
+    try:
+        answer, _ = child.communicate(given.encode(), timeout=2 * SECONDS)
+    except subprocess.TimeoutExpired:
+        answer = b""
+    finally:
+        child.kill()
+        child.communicate()
     return answer
 
 
@@ -75,43 +109,76 @@ def _head(answer: bytes) -> dict[str, Any]:
     return dict(head)
 
 
-def _clip(answer: bytes) -> Clip:
+def _clip(answer: bytes) -> tuple[Clip, bytes]:
+    """The frames of an answer, and what follows them."""
     head = _head(answer)
-    frames = np.frombuffer(answer, np.uint8, offset=_HEAD).reshape(head["shape"]).copy()  # that may be written to
-    return Clip(frames, head["fps"])
+    end = _HEAD + math.prod(head["shape"])
+    frames = np.frombuffer(answer[:end], np.uint8, offset=_HEAD).reshape(head["shape"])
+    return Clip(frames.copy(), head["fps"]), answer[end:]  # a copy may be written to
 
 
-def main(kind: str, *what: str) -> None:
-    """The child: reads standard input, answers on standard output."""
-    _warm_up()
-    _confine()
-    frames = np.empty((0, 1, 1, 3), np.uint8)
-    try:
-        head, frames = _answer(sys.stdin.buffer, kind, *what)
-    except UserError as error:
-        head = {"error": str(error)[:200], "hint": error.hint[:200]}
-    sys.stdout.buffer.write(json.dumps(head).encode().ljust(_HEAD))
-    for frame in frames:
-        sys.stdout.buffer.write(frame.tobytes())
-    sys.stdout.buffer.flush()
+def _report(data: bytes) -> dict[str, str]:
+    found = json.loads(data)
+    return {str(name): str(value) for name, value in found.items()}
 
 
-def _answer(file: BinaryIO, kind: str, what: str, *more: str) -> tuple[dict[str, Any], media.Frames]:
-    """What is said of the file, and the frames that follow."""
+def main(path: str, kind: str, what: str, *more: str) -> None:
+    """The child: reads a file, and what is given on standard input; answers on standard output."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(path, "rb"))
+        given = sys.stdin.buffer.read().decode()
+        beside = None
+        if what in ("credentials", "signed"):
+            with contextlib.suppress(FileNotFoundError):
+                beside = stack.enter_context(open(more[-1], "rb"))
+        _warm_up(what)
+        _confine()
+        parts: Iterable[bytes] = ()
+        try:
+            head, parts = _answer(file, kind, what, *more, given=given, beside=beside)
+        except UserError as error:
+            head = {"error": str(error)[:200], "hint": error.hint[:200]}
+        sys.stdout.buffer.write(json.dumps(head).encode().ljust(_HEAD))
+        for part in parts:
+            sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
+
+
+def _answer(file: BinaryIO, kind: str, what: str, *more: str, given: str,
+            beside: BinaryIO | None) -> tuple[dict[str, Any], Iterable[bytes]]:
+    """What is said of the file, and what follows."""
+    if what == "sound":
+        return {}, [sound.decode(file, kind, more[0], float(more[1]))]
+    if what == "ingredient":
+        return {}, [credentials.ingredient(file, kind, json.loads(given))]
+    said = []
+    if what in ("credentials", "signed"):
+        said = [json.dumps(credentials.report(file, kind, given, beside)).encode()]
+        file.seek(0)
+    if what == "credentials":
+        return {}, said
     if what == "measure":
         first = media.decode_at(file, kind, 0.1)  # as it is, but only a frame in ten seconds
         file.seek(0)
         count = len(media.decode_at(file, kind, float(more[0]), (16, 16)).frames)
-        return {"frames": count, "size": first.size}, first.frames[:0]
+        return {"frames": count, "size": first.size}, ()
     if what == "at":
         clip = media.decode_at(file, kind, float(more[0]), (int(more[1]), int(more[2])))
     else:
-        clip = media.decode(file, kind, int(what))
-    return {"shape": clip.frames.shape, "fps": clip.fps}, clip.frames
+        clip = media.decode(file, kind, int(more[0]))
+    frames = (frame.tobytes() for frame in clip.frames)
+    return {"shape": clip.frames.shape, "fps": clip.fps}, itertools.chain(frames, said)
 
 
-def _warm_up() -> None:
-    """Decodes something of our own, good and broken: what libraries load late, they load now."""
+def _warm_up(what: str) -> None:
+    """Reads something of our own, good and broken: what libraries load late, they load now."""
+    if what in ("credentials", "signed", "ingredient"):
+        credentials.report(io.BytesIO(b"\x89PNG\r\n\x1a\n"), "png", "")
+    if what in ("credentials", "ingredient"):
+        return
+    if what == "sound":
+        sound.warm_up()
+        return
     from PIL import Image
 
     Image.init()

@@ -20,10 +20,10 @@ PACKAGE = REPO / "tenku"
 
 # Reading order: a module imports from its own line and from those above it. The longest prefix counts.
 LAYERS = [
-    "errors", "types", "config", "rng", "media", "growing", "untrusted", "sound", "inputs", "request", "data.ledger",
-    "data.shards", "world", "director", "data", "model", "sampling", "engines",
+    "errors", "types", "config", "rng", "media", "growing", "sound", "credentials", "untrusted", "inputs", "request",
+    "data.ledger", "data.shards", "world", "director", "data", "model", "sampling", "engines",
     "sampling.window", "sampling.moves", "sampling.circle", "sampling.generate",
-    "provenance", "disguise", "moderation", "policy", "film", "evaluation.sheet", "evaluation.sight",
+    "provenance", "disguise", "moderation", "policy", "film", "api", "evaluation.sheet", "evaluation.sight",
     "evaluation.probe", "training", "evaluation", "serving", "cli", "__main__",
 ]
 ABOVE_THE_MODEL = {"errors", "types", "config", "rng", "media", "inputs", "request", "world"}  # need no network at all
@@ -205,6 +205,13 @@ def test_the_codec_alone_knows_strides():
 def test_media_alone_knows_containers():
     users = [f"{m}:{line}" for m in modules() for name, line in imports(m) if name.partition(".")[0] == "av"]
     only("media|growing|sound", users)
+
+
+def test_nobody_dreams_unasked():
+    """`api` and `serving.allowed` ask the policy; the rest dream what these allowed, or prompts of our own."""
+    users = [f"{m}:{line}" for m in modules() for name, line in imports(m)
+             if name in ("tenku.sampling.generate.generate", "tenku.film.make.make")]
+    only(r"api|film\.make|serving\.(worker|films)|evaluation\.\w+|training\.\w+", users)
 
 
 def test_the_seal_is_the_only_door_to_disk():

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from scenes import scene
 
-from tenku import media
+from tenku import credentials, media, untrusted
 from tenku.errors import UserError
 from tenku.provenance import identity, manifest
 from tenku.provenance.manifest import Signature
@@ -47,6 +47,14 @@ def signed(path: Path, record: dict | None = None) -> Path:
     if manifest.beside(kind):
         manifest.sidecar(path).write_bytes(beside)
     return path
+
+
+def read(path: Path) -> manifest.Manifest:
+    """`manifest.read` without its process: what is read is the same, and most tests here are about that."""
+    beside = manifest.sidecar(path)
+    with path.open("rb") as file, beside.open("rb") if beside.exists() else io.BytesIO() as other:
+        said = credentials.report(file, media.kind_of(path), identity.anchors(), other if beside.exists() else None)
+    return manifest.of_report(said)
 
 
 def flipped(path: Path, at: int) -> Path:
@@ -79,7 +87,7 @@ def test_elsewhere_the_signer_is_unknown(ending, tmp_path, monkeypatch):
         monkeypatch.setenv("TENKU_HOME", str(tmp_path / other))
         if other == "another":
             identity.load()
-        found = manifest.read(path)
+        found = read(path)
         assert found.signature is Signature.UNKNOWN
         assert found.problems == ()
         assert not (tmp_path / "nobody").exists()  # reading makes no key
@@ -94,16 +102,16 @@ def test_every_change_breaks_the_signature(ending, tmp_path):
         at += [label, label + 60]
     for place in at:
         path.write_bytes(data)
-        assert manifest.read(flipped(path, place)).signature is Signature.TAMPERED, place
+        assert read(flipped(path, place)).signature is Signature.TAMPERED, place
     path.write_bytes(data + b"x")
-    assert manifest.read(path).signature is Signature.TAMPERED
+    assert read(path).signature is Signature.TAMPERED
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_without_a_manifest_nothing_is_claimed(ending, tmp_path):
     path = tmp_path / f"a{ending}"
     path.write_bytes(media.encode(Clip(scene(1, 48, 32), 12.0), ending))
-    assert manifest.read(path) == manifest.Manifest(Signature.MISSING)
+    assert read(path) == manifest.Manifest(Signature.MISSING)
 
 
 def test_a_webm_without_its_sidecar_or_with_anothers(tmp_path):
@@ -123,9 +131,35 @@ def test_a_sidecar_counts_only_where_nothing_is_inside(tmp_path):
     assert manifest.read(path).signature is Signature.TRUSTED
 
 
+def test_a_process_that_dies_of_a_manifest_is_an_error_message(tmp_path, monkeypatch):
+    path = signed(tmp_path / "a.png")
+    monkeypatch.setattr(untrusted.sys, "executable", shutil.which("false"))
+    with pytest.raises(UserError, match="within this program's limits"):
+        manifest.read(path)
+    assert manifest.Ingredient.of(path, 1, "start image", "inputTo") is None
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from tenku.provenance import manifest, verify
+assert manifest.read(Path(sys.argv[1])).signature is manifest.Signature.TRUSTED
+assert verify.examine(Path(sys.argv[1])).manifest.signature is manifest.Signature.TRUSTED
+assert manifest.Ingredient.of(Path(sys.argv[1]), 1, "start image", "inputTo")
+print(sorted({"c2pa", "av"} & set(sys.modules)))
+"""
+
+
+def test_no_manifest_is_parsed_where_the_program_runs(tmp_path):
+    """A process that examines a file, or takes it as an ingredient, does not even load what parses them."""
+    said = subprocess.run([sys.executable, "-c", ALONE, str(signed(tmp_path / "a.png"))], capture_output=True,
+                          text=True, check=False)
+    assert said.stdout == "[]\n", said.stderr
+
+
 def test_the_kind_is_read_from_the_content(tmp_path):
     path = signed(tmp_path / "a.mp4").rename(tmp_path / "a.png")
-    assert manifest.read(path).signature is Signature.TRUSTED
+    assert read(path).signature is Signature.TRUSTED
 
 
 def test_it_says_generated_by_a_model_and_marked(tmp_path):
@@ -245,14 +279,14 @@ def test_the_operators_certificate(tmp_path, monkeypatch, home):
     monkeypatch.setenv("TENKU_SIGNING_CERT", str(cert))
     monkeypatch.setenv("TENKU_SIGNING_KEY", str(key))
     assert identity.load().algorithm == "ES384"
-    found = manifest.read(signed(tmp_path / "a.mp4"))
+    found = read(signed(tmp_path / "a.mp4"))
     assert (found.signature, found.signer) == (Signature.TRUSTED, "operator")
     assert not home.exists()
     monkeypatch.delenv("TENKU_SIGNING_CERT")
     monkeypatch.delenv("TENKU_SIGNING_KEY")
-    assert manifest.read(tmp_path / "a.mp4").signature is Signature.UNKNOWN
+    assert read(tmp_path / "a.mp4").signature is Signature.UNKNOWN
     monkeypatch.setenv("TENKU_TRUST_ANCHORS", str(root))
-    assert manifest.read(tmp_path / "a.mp4").signature is Signature.TRUSTED
+    assert read(tmp_path / "a.mp4").signature is Signature.TRUSTED
 
 
 def test_certificates_that_cannot_sign_are_users_errors(tmp_path, monkeypatch):
@@ -276,10 +310,9 @@ def test_certificates_that_cannot_sign_are_users_errors(tmp_path, monkeypatch):
 @pytest.mark.parametrize("relationship", manifest.RELATIONSHIPS)
 @pytest.mark.parametrize("ending", [".mp4", ".webm", ".png"])
 def test_what_it_was_made_from_travels_with_its_own_manifest(relationship, ending, tmp_path):
-    source = signed(tmp_path / "source.png").read_bytes()
-    bare = media.encode(Clip(scene(1, 48, 32), 12.0), ".png")
-    used = [manifest.Ingredient(source, "start image", relationship),
-            manifest.Ingredient(bare, "mask", "inputTo")]
+    (tmp_path / "bare.png").write_bytes(media.encode(Clip(scene(1, 48, 32), 12.0), ".png"))
+    used = [manifest.Ingredient.of(signed(tmp_path / "source.png"), 1, "start image", relationship),
+            manifest.Ingredient.of(tmp_path / "bare.png", 2, "mask", "inputTo")]
     data = media.encode(Clip(scene(1 if ending == ".png" else 3, 48, 32), 12.0), ending)
     kind = media.sniff(data[:16])
     data, store = manifest.sign(data, kind, manifest.describe("0" * 16, RECORD, "", b"", used), used)
@@ -287,7 +320,7 @@ def test_what_it_was_made_from_travels_with_its_own_manifest(relationship, endin
     path.write_bytes(data)
     if manifest.beside(kind):
         manifest.sidecar(path).write_bytes(store)
-    found = manifest.read(path)
+    found = read(path)
     assert found.signature is Signature.TRUSTED
     assert not found.problems
     assert found.ingredients == (f"start image ({relationship}), its manifest intact",
@@ -295,13 +328,12 @@ def test_what_it_was_made_from_travels_with_its_own_manifest(relationship, endin
 
 
 def test_an_ingredient_that_was_changed_is_said_to_be(tmp_path):
-    source = bytearray(signed(tmp_path / "source.png").read_bytes())
-    source[-30] ^= 1
-    used = [manifest.Ingredient(bytes(source), "start image", "inputTo")]
+    source = flipped(signed(tmp_path / "source.png"), -30)
+    used = [manifest.Ingredient.of(source, 1, "start image", "inputTo")]
     data = media.encode(Clip(scene(3, 48, 32), 12.0), ".mp4")
     data, _ = manifest.sign(data, "mp4", manifest.describe("0" * 16, RECORD, "", b"", used), used)
     (tmp_path / "a.mp4").write_bytes(data)
-    found = manifest.read(tmp_path / "a.mp4")
+    found = read(tmp_path / "a.mp4")
     assert found.ingredients == ("start image (inputTo), its manifest broken",)
 
 
@@ -310,7 +342,7 @@ def test_the_fingerprint_travels_in_the_manifest(tmp_path):
     look = bytes(range(256)) * 8
     data, _ = manifest.sign(data, "mp4", manifest.describe("0" * 16, RECORD, "2" + "0" * 15, look))
     (tmp_path / "a.mp4").write_bytes(data)
-    found = manifest.read(tmp_path / "a.mp4")
+    found = read(tmp_path / "a.mp4")
     assert (found.look, found.soft_binding) == (look, "2" + "0" * 15)
 
 
@@ -430,13 +462,13 @@ def test_an_operators_signature_with_a_real_time_stamp(ending, tmp_path, monkeyp
         anchors = tmp_path / "anchors.pem"
         anchors.write_bytes(root.read_bytes() + (authority.folder / "root.pem").read_bytes())
     monkeypatch.setenv("TENKU_TRUST_ANCHORS", str(anchors))
-    found = manifest.read(path)
+    found = read(path)
     assert found.signature is Signature.TRUSTED
     assert found.problems == ()
     stamped = datetime.fromisoformat(found.time_stamp)
     assert abs((datetime.now(UTC) - stamped).total_seconds()) < 600
     monkeypatch.setenv("TENKU_TRUST_ANCHORS", str(root))  # the signer is known, the clock is not
-    assert manifest.read(path).signature is not Signature.TAMPERED
+    assert read(path).signature is not Signature.TAMPERED
 
 
 def boxes(data: bytes) -> list[bytes]:
@@ -455,7 +487,7 @@ def test_a_thousand_changes_are_all_noticed(tmp_path):
 
     path = signed(tmp_path / "a.mp4")
     whole = path.read_bytes()
-    before = manifest.read(path)
+    before = read(path)
     draw = rng.stream(1, "test tampering")
     unnoticed = 0
     for number in range(1000):
@@ -471,7 +503,7 @@ def test_a_thousand_changes_are_all_noticed(tmp_path):
             data[int(draw.integers(0, len(whole)))] ^= 1 << int(draw.integers(0, 8))
         path.write_bytes(bytes(data))
         try:
-            found = manifest.read(path)
+            found = read(path)
         except UserError:
             continue  # no media file any more
         if found.signature is Signature.TRUSTED:

@@ -205,6 +205,30 @@ def test_the_operators_file_is_found(tmp_path, monkeypatch):
         Policy.find()
 
 
+def test_python_is_refused_before_anything_is_made(tmp_path, monkeypatch):
+    import tenku
+    from tenku.api import film
+    from tenku.film.storyboard import read as storyboard
+
+    path = tmp_path / "policy.toml"
+    path.write_text("[[rules]]\nname='brand'\nany=['acme']\n")
+    monkeypatch.setenv("TENKU_POLICY", str(path))
+    nowhere = str(tmp_path / "no model")
+    for ask in (lambda: tenku.generate("an acme phone", model=nowhere),
+                lambda: tenku.generate(Request("a phone", captions=((1.0, "acme"),), model=nowhere))):
+        with pytest.raises(UserError, match="rule brand") as no:
+            ask()
+        assert no.value.rule == "brand"
+    with pytest.raises(UserError, match="model"):  # what is allowed goes on
+        tenku.generate("a phone", model=nowhere)
+    (tmp_path / "s.yaml").write_text(f"model: {nowhere}\nshots:\n  - prompt: a phone\n    text: Acme\n")
+    with pytest.raises(UserError, match=r"storyboard:3: text is refused by the rule brand"):
+        film(storyboard(tmp_path / "s.yaml"), tmp_path / "film.mp4")
+    monkeypatch.setenv("TENKU_POLICY", str(tmp_path / "gone.toml"))
+    with pytest.raises(UserError, match=r"gone\.toml"):
+        tenku.generate("a phone", model=nowhere)
+
+
 # -- pictures and characters ----------------------------------------------------------------------------------
 
 

@@ -126,11 +126,10 @@ def test_hostile_files_open_nothing_else(tmp_path):
     for name in ("brand.mp4", "matroska.webm", "svg.png", "length.mp4"):  # what passes the first look
         path, kind = files[name], media.kind_of(files[name])
         log = tmp_path / "strace.txt"
-        with path.open("rb") as file:
-            calls = "trace=open,openat,socket,connect,setrlimit,prlimit64"
-            command = [sys.executable, "-m", "tenku.untrusted", kind, "8"]
-            subprocess.run(["strace", "-f", "-e", calls, "-o", str(log), *command], stdin=file, capture_output=True,
-                           check=False, timeout=120)
+        calls = "trace=open,openat,socket,connect,setrlimit,prlimit64"
+        command = [sys.executable, "-m", "tenku.untrusted", str(path), kind, "signed", "8", f"{path}.c2pa"]
+        subprocess.run(["strace", "-f", "-e", calls, "-o", str(log), *command], stdin=subprocess.DEVNULL,
+                       capture_output=True, check=False, timeout=120)
         after = log.read_text().rpartition("RLIMIT_NOFILE, {rlim_cur=0")[2]
         opened = [line for line in after.splitlines() if ("open" in line or "socket(" in line) and " = -1 " not in line]
         assert not opened, path.name
@@ -151,10 +150,10 @@ def test_hostile_files_are_answered_in_little_memory_and_time(tmp_path):
             kind = media.kind_of(path)
         except UserError:
             continue
-        with path.open("rb") as file:
-            # in between stands a small process: a child's peak counts what its parent held when it was forked
-            done = subprocess.run([sys.executable, "-c", MEASURED, sys.executable, "-m", "tenku.untrusted", kind, "8"],
-                                  stdin=file, capture_output=True, text=True, check=True)
+        # in between stands a small process: a child's peak counts what its parent held when it was forked
+        done = subprocess.run([sys.executable, "-c", MEASURED, sys.executable, "-m", "tenku.untrusted", str(path), kind,
+                               "signed", "8", f"{path}.c2pa"],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
         peak, seconds = map(float, done.stdout.split())
         assert peak < 512 << 10, f"{path.name}: {peak} KB"
         assert seconds < 5, path.name

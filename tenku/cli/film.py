@@ -7,13 +7,8 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tenku.errors import UserError
-
-if TYPE_CHECKING:
-    from tenku.film.storyboard import Storyboard
-    from tenku.policy import Policy
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Reads, makes what is not there yet, cuts, seals. An interrupted run keeps the shots that are done."""
+    from tenku.api import allow_film, film
     from tenku.film.storyboard import SCHEMA, read
-    from tenku.policy import Policy
 
     if arguments.schema:
         print(SCHEMA.read_text(), end="")
@@ -39,45 +34,32 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("no storyboard is given", "tenku film story.yaml -o film.mp4; docs/film.md has an example")
     started = time.monotonic()
     board = read(arguments.storyboard)
-    _allowed(board, Policy.find(), arguments.storyboard.name)
     if arguments.check:
+        allow_film(board, arguments.storyboard.name)
         print(f"{arguments.storyboard}: {len(board.shots)} shots, "
               f"{sum(shot.request.seconds for shot in board.shots):g} s, all well")
         return 0
     path = arguments.output or arguments.storyboard.with_suffix(".mp4")
 
-    from tenku.film.make import make
+    with _Progress() as progress:
+        made = film(board, path, progress, name=arguments.storyboard.name)
+
     from tenku.film.timeline import write
 
-    with _Progress() as progress:
-        film = make(board, path, progress)
-    timeline = path.with_suffix(".otio") if write(film, path.with_suffix(".otio")) else None
-    seconds = film.frames / film.fps
+    timeline = path.with_suffix(".otio") if write(made, path.with_suffix(".otio")) else None
+    seconds = made.frames / made.fps
     if arguments.json:
         print(json.dumps({
-            "path": str(path), "seconds": round(seconds, 3), "frames": film.frames, "made": film.made,
-            "kept": film.kept, "timeline": str(timeline) if timeline else None,
-            "cuts": [{"name": c.name, "file": str(c.file), "frames": c.frames} for c in film.cuts],
+            "path": str(path), "seconds": round(seconds, 3), "frames": made.frames, "made": made.made,
+            "kept": made.kept, "timeline": str(timeline) if timeline else None,
+            "cuts": [{"name": c.name, "file": str(c.file), "frames": c.frames} for c in made.cuts],
             "seconds_taken": round(time.monotonic() - started, 3),
         }, indent=2))  # fmt: skip
         return 0
-    print(f"{path}  {seconds:.2f} s  {film.made} parts made, {film.kept} kept")
+    print(f"{path}  {seconds:.2f} s  {made.made} parts made, {made.kept} kept")
     if timeline is None:
         print('note: no timeline for editors: pip install "tenku[film]"', file=sys.stderr)
     return 0
-
-
-def _allowed(board: Storyboard, policy: Policy, name: str) -> None:
-    """Raises Refused for a film, naming the line of the shot. What is written over pictures counts as said."""
-    from tenku.policy import Refused
-
-    policy.check_words([("title", board.title)])
-    for shot in board.shots:
-        try:
-            policy.check(shot.request)
-            policy.check_words([("prompt", shot.request.prompt), ("text", shot.text)])
-        except Refused as no:
-            raise Refused(no.rule, f"{name}:{shot.line}: {no.field}", no.says) from None
 
 
 class _Progress:

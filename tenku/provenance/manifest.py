@@ -18,17 +18,17 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from tenku import untrusted
+from tenku.credentials import MEDIA_TYPES
 from tenku.provenance import identity
+from tenku.types import Clip
 
 REQUEST_LABEL = "org.tenku.request"  # our assertion: what was asked for, and by which weights it was made
 MARK_ALGORITHM = "org.tenku.mark.2"  # names the invisible mark in a soft binding
 LOOK_ALGORITHM = "org.tenku.fingerprint.1"  # and the fingerprint in another: base64 of fingerprint.Fingerprint.to_bytes
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-MEDIA_TYPES = {"mp4": "video/mp4", "matroska": "video/webm", "gif": "image/gif", "png": "image/png",
-               "jpeg": "image/jpeg", "webp": "image/webp"}  # by what `media.kind_of` says
 # C2PA's relationships, and the action that each calls for: given to the model, put into the work, changed by it.
 RELATIONSHIPS = {"inputTo": "", "componentOf": "c2pa.placed", "parentOf": "c2pa.opened"}
-MAX_SIDECAR_BYTES = 32 << 20
 
 
 class Signature(Enum):
@@ -65,34 +65,26 @@ class Manifest:
 class Ingredient:
     """Something that the pictures were made from. Its own manifest, where it has one, travels inside the new one."""
 
-    data: bytes  # the media file
-    title: str  # what it is to the work, "start image"; never a file's name
+    archive: bytes  # C2PA's, of the media file
     relationship: str  # C2PA's: one of RELATIONSHIPS
+    label: str  # by which the actions name it
 
-    def __post_init__(self) -> None:
-        assert self.relationship in RELATIONSHIPS, self.relationship
+    @classmethod
+    def of(cls, path: Path, number: int, title: str, relationship: str) -> Ingredient | None:
+        """A media file; None for one that C2PA cannot read. title: what it is to the work, never a file's name.
+
+        Raises UserError for a file that is no video or image.
+        """
+        assert relationship in RELATIONSHIPS, relationship
+        label = f"ingredient-{number}"
+        archive = untrusted.ingredient(path, {"title": title, "relationship": relationship, "label": label})
+        return cls(archive, relationship, label) if archive else None
 
 
 def ingredients(paths: Sequence[Path]) -> tuple[Ingredient, ...]:
     """The files that a work was put together from. What C2PA cannot read is left to the record, which has its hash."""
-    from tenku import media
-
-    return tuple(Ingredient(path.read_bytes(), f"ingredient {number}", "componentOf")
-                 for number, path in enumerate(paths, 1) if media.kind_of(path) in MEDIA_TYPES and _fits(path))
-
-
-def _fits(path: Path) -> bool:
-    """False for a file whose manifest is so broken that C2PA takes the file for nothing."""
-    import c2pa
-
-    from tenku import media
-
-    with c2pa.Builder("{}") as builder, path.open("rb") as file:
-        try:
-            builder.add_ingredient("{}", MEDIA_TYPES[media.kind_of(path)], file)
-        except c2pa.C2paError:
-            return False
-    return True
+    found = (Ingredient.of(path, number, f"ingredient {number}", "componentOf") for number, path in enumerate(paths, 1))
+    return tuple(one for one in found if one)
 
 
 def sidecar(path: Path) -> Path:
@@ -114,13 +106,13 @@ def describe(clip_id: str, record: Mapping[str, Any], payload: str, look: bytes 
     agent = {"name": "tenku", "version": __version__}
     created = {"action": "c2pa.created", "digitalSourceType": GENERATED, "softwareAgent": agent}
     actions: list[dict[str, Any]] = []
-    for number, ingredient in enumerate(ingredients):
+    for ingredient in ingredients:
         if ingredient.relationship == "parentOf":  # what was opened comes first, and then nothing is created
             created = {**created, "action": "c2pa.edited"}
-            actions.insert(0, {"action": "c2pa.opened", "parameters": {"ingredientIds": [_ingredient_id(number)]}})
+            actions.insert(0, {"action": "c2pa.opened", "parameters": {"ingredientIds": [ingredient.label]}})
         elif action := RELATIONSHIPS[ingredient.relationship]:
-            actions.append({"action": action, "parameters": {"ingredientIds": [_ingredient_id(number)]}})
-    inputs = [_ingredient_id(n) for n, i in enumerate(ingredients) if i.relationship == "inputTo"]
+            actions.append({"action": action, "parameters": {"ingredientIds": [ingredient.label]}})
+    inputs = [i.label for i in ingredients if i.relationship == "inputTo"]
     if inputs:
         created["parameters"] = {"ingredientIds": inputs}
     actions.insert(len(actions) if created["action"] == "c2pa.edited" else 0, created)
@@ -140,10 +132,6 @@ def _binding(algorithm: str, value: str) -> dict[str, Any]:
     return {"label": "c2pa.soft-binding", "data": {"alg": algorithm, "blocks": [{"scope": {}, "value": value}]}}
 
 
-def _ingredient_id(number: int) -> str:
-    return f"ingredient-{number}"
-
-
 def sign(data: bytes, kind: str, manifest: Mapping[str, Any],
          ingredients: Sequence[Ingredient] = ()) -> tuple[bytes, bytes]:
     """Signs the bytes of a media file. Returns the file to write, and the manifest: to be put beside it when `beside`.
@@ -153,7 +141,6 @@ def sign(data: bytes, kind: str, manifest: Mapping[str, Any],
     """
     import c2pa
 
-    from tenku import media
     from tenku.errors import UserError
 
     who = identity.load()
@@ -164,10 +151,8 @@ def sign(data: bytes, kind: str, manifest: Mapping[str, Any],
         with c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(manifest)) as builder:
             if beside(kind):
                 builder.set_no_embed()
-            for number, one in enumerate(ingredients):
-                about = {"title": one.title, "relationship": one.relationship, "label": _ingredient_id(number)}
-                builder.add_ingredient(json.dumps(about), MEDIA_TYPES[media.sniff(one.data[:16])],
-                                       io.BytesIO(one.data))
+            for one in ingredients:
+                builder.add_ingredient_from_archive(io.BytesIO(one.archive))
             signature = builder.sign(signer, MEDIA_TYPES[kind], io.BytesIO(data), signed)
     except c2pa.C2paError as error:
         if who.time_authority and any(word in str(error).lower() for word in ("time", "http", "request", "connect")):
@@ -188,51 +173,28 @@ def beside(kind: str) -> bool:
 def read(path: Path) -> Manifest:
     """The manifest in a media file, else in its sidecar, checked against the roots this machine trusts.
 
-    A manifest that cannot be parsed is a tampered one. Raises UserError for a file that is no video or image, OSError
-    when it cannot be read.
+    A process of its own parses it (`untrusted`); one that cannot be parsed is a tampered one. Raises UserError for a
+    file that is no video or image, or of which that process died.
     """
-    from tenku import media
-
-    kind = MEDIA_TYPES[media.kind_of(path)]
-    inside = _read(path, kind, None)
-    other = sidecar(path)
-    if inside.signature is Signature.MISSING and not inside.problems and other.is_file():
-        if other.stat().st_size > MAX_SIDECAR_BYTES:
-            return Manifest(Signature.TAMPERED, problems=("sidecar too large",))
-        return _read(path, kind, other.read_bytes())
-    return inside
+    return of_report(untrusted.report(path, identity.anchors(), sidecar(path)))
 
 
-def _read(path: Path, kind: str, manifest: bytes | None) -> Manifest:
-    """The manifest given, or the one in the file."""
-    import c2pa
-
-    roots = identity.anchors()
-    trust = {"trust": {"user_anchors": roots}} if roots else {}
-    settings = {**trust, "verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False}}
-    with path.open("rb") as file:
-        try:
-            context = c2pa.Context(settings=c2pa.Settings.from_dict(settings))
-            with c2pa.Reader(kind, file, manifest, context=context) as reader:
-                store = json.loads(reader.json())
-                return _summary(store, reader.get_validation_state(), reader.get_validation_results())
-        except (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported):
-            return Manifest(Signature.MISSING)
-        except (c2pa.C2paError, ValueError) as error:
-            problem = type(error).__name__.lstrip("_")
-            # a broken file without a manifest fails the same way as one with a broken manifest
-            held = manifest is not None or _mentions_c2pa(path)
-            return Manifest(Signature.TAMPERED if held else Signature.MISSING, problems=(problem,))
+def read_with_pictures(path: Path, sample: int) -> tuple[Clip, Manifest]:
+    """A file's manifest as `read` gives it and its pictures as `untrusted.read` does, at the price of one."""
+    clip, said = untrusted.read_signed(path, sample, identity.anchors(), sidecar(path))
+    return clip, of_report(said)
 
 
-def _mentions_c2pa(path: Path) -> bool:
-    last = b""
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            if b"c2pa" in last + block:
-                return True
-            last = block[-3:]
-    return False
+def of_report(said: Mapping[str, str]) -> Manifest:
+    """What `credentials.report` says, as far as we use it."""
+    if problem := said.get("problem"):
+        return Manifest(Signature.TAMPERED, problems=(problem,))
+    if "store" not in said:
+        return Manifest(Signature.MISSING, problems=(said["nothing"],) if "nothing" in said else ())
+    try:
+        return _summary(json.loads(said["store"]), said["state"], json.loads(said["results"]))
+    except (ValueError, RecursionError):
+        return Manifest(Signature.TAMPERED, problems=("unreadable report",))
 
 
 def _summary(store: Any, state: str | None, results: Any) -> Manifest:

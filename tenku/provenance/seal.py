@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tenku import untrusted
 from tenku.errors import UserError
 from tenku.sound import with_sound
 from tenku.types import Clip
@@ -103,7 +104,7 @@ def seal(
     readable = found.payload == payload
     look = fingerprint.take(written)
     if sound is not None:
-        data = with_sound(data, kind, sound, len(marked) / fps)
+        data = with_sound(data, kind, untrusted.samples(sound, len(marked) / fps))
     about = {"model": model.name, "weights_sha256": model.weights_sha256, "request": dict(record)}
     said = str(payload) if readable else ""
     used = manifest.ingredients(ingredients)

@@ -104,11 +104,9 @@ class Report:
 
 def examine(path: Path) -> Report:
     """Reads a video or image file of any origin. Raises UserError for what cannot be read as one."""
-    from tenku import untrusted
     from tenku.provenance import manifest
 
-    clip = untrusted.read(path, _SAMPLE)
-    claim = manifest.read(path)
+    clip, claim = manifest.read_with_pictures(path, _SAMPLE)
     sources, mark = trace(clip.frames, clip.fps, claim)
     plate = visible.detect(clip.frames, clip.fps)
     return judge(claim, mark, plate, sources, clip.seconds)

@@ -1,0 +1,61 @@
+"""The door to dreaming for whoever asks on this machine: `tenku.generate`, films and the commands.
+
+Nothing is made before the operator's policy was asked. The server asks it for each call, by the name of the key
+(`serving.allowed`), and its workers dream what was allowed then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tenku.policy import Policy, Refused
+from tenku.request import Request
+
+if TYPE_CHECKING:
+    from tenku.film.make import Film, OnStep
+    from tenku.film.storyboard import Storyboard
+    from tenku.sampling.generate import Result, Step
+    from tenku.types import Clip
+
+
+def generate(
+    request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None,
+    clips: Mapping[str, Clip] | None = None, **fields: Any,
+) -> list[Result]:
+    """Makes the clips of a request: `generate("a red ball bouncing on a beach", seconds=2, seed=7)`.
+
+    clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`). Returns one
+    Result per sample; every sample is the same alone or among others. Raises UserError for a request that cannot be,
+    Refused, which is one and names the rule, for one that the policy forbids.
+    """
+    if not isinstance(request, Request):
+        request = Request.parse(fields if request is None else {"prompt": request, **fields})
+    Policy.find().check(request)
+    from tenku.sampling.generate import generate
+
+    return generate(request, on_step=on_step, clips=clips)
+
+
+def film(board: Storyboard, path: Path, on_step: OnStep | None = None, *, name: str = "storyboard") -> Film:
+    """Makes the film of a storyboard (`film.storyboard.read`) at `path`, sealed. name: what errors call it.
+
+    Raises UserError like `film.make.make`, and Refused like `generate`, with the line of the shot.
+    """
+    allow_film(board, name)
+    from tenku.film.make import make
+
+    return make(board, path, on_step)
+
+
+def allow_film(board: Storyboard, name: str) -> None:
+    """Raises Refused for a film that the policy forbids. What is written over pictures counts as said."""
+    policy = Policy.find()
+    policy.check_words([("title", board.title)])
+    for shot in board.shots:
+        try:
+            policy.check(shot.request)
+            policy.check_words([("prompt", shot.request.prompt), ("text", shot.text)])
+        except Refused as no:
+            raise Refused(no.rule, f"{name}:{shot.line}: {no.field}", no.says) from None

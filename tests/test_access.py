@@ -163,8 +163,30 @@ def test_a_key_has_its_own_limits(service):
 def test_on_loopback_nobody_needs_a_key(service):
     service.needs_key = False
     assert client(service).get("/v1/videos").status_code == 200
-    assert client(service, "anything").get("/v1/videos").status_code == 200
     assert client(service).get("/v1/status").json()["tenant"] == "local"
+    for empty in ("", "Bearer", "Bearer "):
+        assert client(service).get("/v1/videos", headers={"authorization": empty}).status_code == 200
+
+
+def test_a_key_that_does_not_hold_is_refused_on_loopback_too(service):
+    service.needs_key = False
+    name, revoked = add_key(service.db, "ann", scopes=["read"])
+    assert client(service, revoked).get("/v1/status").json()["scopes"] == ["read"]
+    studio = client(service)
+    studio.post("/v1/session", json={"key": revoked})
+    revoke_key(service.db, name)
+    for said in (f"Bearer {revoked}", "Bearer tk_wrong", "bearer x", f"Basic {revoked}", revoked, "x"):
+        for method, path in routes():
+            answer = client(service).request(method, path, headers={"authorization": said})
+            if path.startswith("/v1/session") or path == "/health":
+                continue  # where a key is brought, and what is everybody's
+            assert answer.status_code == 401, (method, path, said)
+            if method != "HEAD":
+                error = answer.json()["error"]
+                assert (error["code"], error["type"]) == ("invalid_api_key", "authentication_error")
+    refused = studio.get("/v1/videos")
+    assert refused.status_code == 401
+    assert studio.get("/v1/status").json()["tenant"] == "local"  # the cookie went with its key
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1",

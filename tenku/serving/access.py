@@ -1,8 +1,8 @@
 """Who may do what: keys, and the guard that every call passes before any route.
 
-On loopback one person needs no key. Elsewhere everything but `/health` and the studio's static files needs one. Keys
-are random, so their SHA-256 is as good as any slow hash; they are looked up on every call, so revoking one takes
-effect at once.
+On loopback one person needs no key. Elsewhere everything but `/health` and the studio's static files needs one. A key
+that is brought must hold, everywhere: one that was revoked is never taken for no key at all. Keys are random, so
+their SHA-256 is as good as any slow hash; they are looked up on every call, so revoking one takes effect at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tenku.serving.jobs import Limits
 SCOPES = ("read", "write", "admin")  # GET; everything else; metrics, keys and everybody's feedback
 LOCAL = "local"  # the tenant of who needs no key
 COOKIE = "tenku_key"
+FORGET = f"{COOKIE}=; Max-Age=0; Path=/v1; HttpOnly; SameSite=strict"
 MAX_BODY = 64 << 20  # bytes
 SAFE = ("GET", "HEAD", "OPTIONS")
 ADMIN = ("/metrics", "/v1/feedback", "/v1/keys")  # need the scope admin
@@ -154,21 +155,30 @@ class Guard:
         path = scope["path"]
         if not path.startswith(("/v1/", "/metrics")) and path != "/v1":
             return None
-        kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer":
-            secret = _cookie(headers.get("cookie", ""))
-        caller = await run_in_threadpool(find_caller, self.db, secret.strip()) if secret else None
         if path in OPEN:
-            return caller
-        if caller is None and not self.needs_key:
+            return None
+        brought = _brought(headers)
+        if not brought and not self.needs_key:
             return Caller(LOCAL, SCOPES)
+        caller = await run_in_threadpool(find_caller, self.db, brought) if brought else None
         if caller is None:
-            said = "Incorrect API key provided" if secret else "You did not provide an API key"
-            raise ApiError(401, said, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+            said = "Incorrect API key provided" if brought else "You did not provide an API key"
+            # A cookie goes with the key that it held, or a studio that needs none would be shut out by it for ever.
+            gone = {} if not brought or headers.get("authorization") else {"Set-Cookie": FORGET}
+            raise ApiError(401, said, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer", **gone})
         needed = "admin" if path.startswith(ADMIN) else "read" if scope["method"] in SAFE else "write"
         if needed not in caller.scopes:
             raise ApiError(403, f"This key lacks the scope {needed!r}", code="insufficient_scope")
         return caller
+
+
+def _brought(headers: dict[str, str]) -> str:
+    """The key that a call brings, "" where it brings none; what is brought in another way is one that never holds."""
+    said = headers.get("authorization", "").strip()
+    if not said:
+        return _cookie(headers.get("cookie", ""))
+    kind, _, secret = said.partition(" ")
+    return secret.strip() if kind.lower() == "bearer" else said
 
 
 def _cookie(text: str) -> str:

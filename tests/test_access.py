@@ -175,15 +175,14 @@ def test_a_key_that_does_not_hold_is_refused_on_loopback_too(service):
     studio = client(service)
     studio.post("/v1/session", json={"key": revoked})
     revoke_key(service.db, name)
+    plain = client(service)
     for said in (f"Bearer {revoked}", "Bearer tk_wrong", "bearer x", f"Basic {revoked}", revoked, "x"):
-        for method, path in routes():
-            answer = client(service).request(method, path, headers={"authorization": said})
-            if path.startswith("/v1/session") or path == "/health":
-                continue  # where a key is brought, and what is everybody's
-            assert answer.status_code == 401, (method, path, said)
-            if method != "HEAD":
-                error = answer.json()["error"]
-                assert (error["code"], error["type"]) == ("invalid_api_key", "authentication_error")
+        error = plain.get("/v1/videos", headers={"authorization": said}).json()["error"]
+        assert (error["code"], error["type"]) == ("invalid_api_key", "authentication_error")
+    for method, path in routes():
+        if path not in ("/v1/session", "/health"):  # where a key is brought, and what is everybody's
+            answer = plain.request(method, path, headers={"authorization": f"Bearer {revoked}"})
+            assert answer.status_code == 401, (method, path)
     refused = studio.get("/v1/videos")
     assert refused.status_code == 401
     assert studio.get("/v1/status").json()["tenant"] == "local"  # the cookie went with its key

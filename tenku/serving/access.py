@@ -16,7 +16,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from starlette.concurrency import run_in_threadpool
 
 from tenku.errors import UserError
@@ -43,6 +43,9 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+
+_VALID = select(keys.c.tenant, keys.c.scopes, keys.c.most_waiting, keys.c.most_daily, keys.c.name).where(
+    keys.c.hash == bindparam("hash"), keys.c.revoked_at.is_(None))
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -106,10 +109,8 @@ def all_keys(db: Database) -> list[dict[str, Any]]:
 def find_caller(db: Database, secret: str) -> Caller | None:
     """Whose key this is, if it is one and not revoked."""
     with db.read() as connection:
-        row = connection.execute(select(keys).where(
-            keys.c.hash == _hash(secret), keys.c.revoked_at.is_(None))).mappings().first()
-    return None if row is None else Caller(row["tenant"], tuple(row["scopes"]), row["most_waiting"], row["most_daily"],
-                                           row["name"])
+        row = connection.execute(_VALID, {"hash": _hash(secret)}).first()
+    return None if row is None else Caller(row.tenant, tuple(row.scopes), row.most_waiting, row.most_daily, row.name)
 
 
 def _hash(secret: str) -> str:

@@ -26,18 +26,36 @@ from sqlalchemy import (
     event,
     insert,
     inspect,
-    literal_column,
     select,
     update,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from tenku.errors import UserError
 
 WAIT = 10.0  # seconds that a writer waits for another one
 
 meta = MetaData()
+
+
+class Clock(FunctionElement[float]):
+    """SQL for the time now, in seconds since 1970; one for every database, so that statements can be built once."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(Clock, "sqlite")
+def _lite_clock(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(Clock, "postgresql")
+def _postgres_clock(*_: Any, **__: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
 
 
 def _row_id() -> tuple[Column[Any], Column[Any], Column[Any]]:
@@ -217,13 +235,21 @@ def _two(connection: Connection) -> None:
         ["parent", "job"], select(jobs.c.parent, jobs.c.id).where(jobs.c.parent.is_not(None))))
 
 
+def _three(connection: Connection) -> None:
+    """Version 3: images of the first version are known as such."""
+    connection.execute(update(jobs).where(jobs.c.frames.is_(None), jobs.c.request["seconds"].as_float() == 0).values(
+        frames=1))
+
+
 # What brings an older database up to date, one function a version: MIGRATIONS[0] leads from version 1 to 2.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_two,)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_two, _three)
 VERSION = 1 + len(MIGRATIONS)
 
 
 class Database:
     """A pool of connections, with `read` and `write` for transactions."""
+
+    clock: Any = Clock()
 
     def __init__(self, url: str, *, durable: bool = True) -> None:
         """url: "sqlite:////folder/tenku.db" or "postgresql+psycopg://...". Tables are made or brought up to date.
@@ -262,12 +288,6 @@ class Database:
         """A transaction that writes. In SQLite one at a time: others wait for it."""
         with self.engine.connect().execution_options(tenku_write=True) as connection, connection.begin():
             yield connection
-
-    @property
-    def clock(self) -> Any:
-        """SQL for the time now, in seconds since 1970."""
-        return literal_column("(julianday('now') - 2440587.5) * 86400.0" if self.lite
-                              else "extract(epoch from clock_timestamp())::double precision")
 
     def now(self, connection: Connection) -> float:
         """The database's time now."""
@@ -309,7 +329,8 @@ def _connectable(url: Any, lite: bool, durable: bool) -> Engine:
     def begin(connection: Connection) -> None:
         # A transaction that begins by reading could not become a writing one while others write.
         writes = connection.get_execution_options().get("tenku_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", begin)

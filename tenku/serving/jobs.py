@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from tenku.serving.db import Database, deliveries, history, hooks, jobs, lineage, requests, speeds
 from tenku.serving.errors import ApiError, full, missing
-from tenku.serving.pace import ACTIVE, speed_of
+from tenku.serving.pace import ACTIVE, eta, speed_of
 
 LEASE = 8.0  # seconds; a worker renews it well within
 ATTEMPTS = 3  # workers that may die over one job
@@ -27,6 +27,7 @@ REPEAT = 300.0  # seconds in which the client's own retry is recognised
 REMEMBER = 86_400.0  # seconds that an Idempotency-Key is remembered
 
 Job = Mapping[str, Any]  # a row of `jobs`
+_ONE = select(jobs).where(jobs.c.id == bindparam("id"), jobs.c.tenant == bindparam("tenant"))
 
 
 class Lost(Exception):
@@ -329,8 +330,25 @@ def get(db: Database, tenant: str, job: str) -> Job:
 def find(db: Database, tenant: str, job: str) -> Job | None:
     """One job of a tenant's, if there is one."""
     with db.read() as connection:
-        row = connection.execute(select(jobs).where(jobs.c.id == job, jobs.c.tenant == tenant)).mappings().first()
+        return _find(connection, tenant, job)
+
+
+def look(db: Database, tenant: str, job: str) -> tuple[Job, float | None]:
+    """One job of a tenant's, and in how many seconds it is likely to be done. Raises ApiError when there is none."""
+    with db.read() as connection:
+        row = _find(connection, tenant, job)
+        if row is None:
+            raise missing("video", job)
+        return row, eta(connection, row)
+
+
+def _find(connection: Connection, tenant: str, job: str) -> Job | None:
+    row = connection.execute(_ONE, {"id": job, "tenant": tenant}).mappings().first()
     return None if row is None else dict(row)
+
+
+KINDS = {"clips": and_(jobs.c.film.is_(None), func.coalesce(jobs.c.frames, 0) != 1), "images": jobs.c.frames == 1,
+         "films": jobs.c.film.is_not(None), "made": jobs.c.id.in_(select(lineage.c.job))}  # made: from other videos
 
 
 @dataclass(frozen=True)
@@ -340,6 +358,7 @@ class Filter:
     status: str | None = None
     parent: str | None = None  # made from this one
     words: str | None = None  # in the prompt, in any case
+    kind: str | None = None  # of KINDS
 
 
 def page(
@@ -349,6 +368,8 @@ def page(
     query, only = select(jobs).where(jobs.c.tenant == tenant), only or Filter()
     if only.status is not None:
         query = query.where(jobs.c.status == only.status)
+    if only.kind is not None:
+        query = query.where(KINDS[only.kind])
     if only.parent is not None:
         query = query.where(jobs.c.id.in_(select(lineage.c.job).where(lineage.c.parent == only.parent)))
     for word in (only.words or "").split():

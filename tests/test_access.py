@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from tenku.cli import main
 from tenku.errors import UserError
-from tenku.serving import access, app
+from tenku.serving import access, app, jobs
 from tenku.serving.access import add_key, all_keys, revoke_key
 from tenku.serving.db import Database
 from tenku.serving.service import Service
@@ -158,6 +159,35 @@ def test_a_key_has_its_own_limits(service):
     for wrong in ({"scopes": ["root"]}, {"most_daily": 0}, {"tenant": "x" * 41}):
         with pytest.raises(UserError):
             add_key(service.db, "x", **wrong)
+
+
+def test_a_key_keeps_no_more_bytes_than_it_may(service, capsys):
+    _, secret = add_key(service.db, "ann", most_bytes=1_000_000)
+    caller = client(service, secret)
+
+    def upload(size: int):
+        return caller.post("/v1/files", data={"purpose": "batch"}, files={"file": b"x" * size})
+
+    first = upload(600_000).json()["id"]
+    refused = upload(600_000)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["type"]) == (429, "storage_full", "rate_limit_error")
+    assert "1.0 MB" in error["message"]
+    assert "DELETE /v1/files/ID" in error["message"]
+    assert refused.headers["x-should-retry"] == "false"
+    job = caller.post("/v1/videos", json={"prompt": "x"}).json()["id"]
+    taken = jobs.claim(service.db, "w", ["tenku-nano"])
+    jobs.complete(service.db, taken, {"video": {"key": "k", "type": "video/mp4", "bytes": 500_000}}, {}, None)
+    assert all_keys(service.db)[0]["kept"] == 1_100_000
+    for full in (caller.post("/v1/videos", json={"prompt": "x"}), upload(1)):
+        assert full.json()["error"]["code"] == "storage_full"
+    assert main(["keys", "list", "--db", str(service.db.url)]) == 0
+    assert "1.1 of 1.0 MB" in capsys.readouterr().out
+    caller.delete(f"/v1/files/{first}")
+    assert caller.post("/v1/videos", json={"prompt": "x"}).status_code == 200
+    caller.delete(f"/v1/videos/{job}")
+    assert all_keys(service.db)[0]["kept"] == 0
+    assert upload(1_000_000).status_code == 200
 
 
 def test_on_loopback_nobody_needs_a_key(service):

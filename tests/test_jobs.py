@@ -17,7 +17,8 @@ from tenku.serving.db import Database, deliveries, history, meta, version
 from tenku.serving.db import jobs as table
 from tenku.serving.errors import ApiError
 from tenku.serving.hooks import add_hook
-from tenku.serving.jobs import Limits, New
+from tenku.serving.jobs import New
+from tenku.serving.quota import Limits
 
 MODELS = ["tenku-nano"]
 

@@ -509,7 +509,7 @@ def fill(served: Served, prompts: list[str]) -> None:
             db.execute(f"insert into jobs ({','.join(one)}) values ({','.join('?' * len(one))})", list(one.values()))
 
 
-def test_a_thousand_clips_and_a_hundred_injections(served, page):
+def test_a_thousand_clips_and_a_hundred_injections(served, page, made):
     """All in one library: the first paint is soon, pages come as one scrolls, and nothing that was typed runs."""
     fill(served, [f"clip {i}" for i in range(900)] + INJECTIONS)
     page.expose_function("hit", lambda: pytest.fail("a script ran"))

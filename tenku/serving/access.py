@@ -22,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from tenku.errors import UserError
 from tenku.serving.db import Database, keys
 from tenku.serving.errors import ApiError
-from tenku.serving.jobs import Limits
+from tenku.serving.quota import Limits, kept
 
 SCOPES = ("read", "write", "admin")  # GET; everything else; metrics, keys and everybody's feedback
 LOCAL = "local"  # the tenant of who needs no key
@@ -44,8 +44,8 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 
-_VALID = select(keys.c.tenant, keys.c.scopes, keys.c.most_waiting, keys.c.most_daily, keys.c.name).where(
-    keys.c.hash == bindparam("hash"), keys.c.revoked_at.is_(None))
+_VALID = select(keys.c.tenant, keys.c.scopes, keys.c.most_waiting, keys.c.most_daily, keys.c.most_bytes,
+                keys.c.name).where(keys.c.hash == bindparam("hash"), keys.c.revoked_at.is_(None))
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -62,16 +62,17 @@ class Caller:
     scopes: tuple[str, ...]
     most_waiting: int | None = None
     most_daily: int | None = None
+    most_bytes: int | None = None
     name: str = ""  # of the key; rules of the policy may be for some keys only
 
     def limits(self, most_queued: int) -> Limits:
         """What the caller may have waiting."""
-        return Limits(self.most_waiting, self.most_daily, most_queued)
+        return Limits(self.most_waiting, self.most_daily, self.most_bytes, most_queued)
 
 
 def add_key(
     db: Database, name: str, *, tenant: str = "", scopes: Sequence[str] = ("read", "write"),
-    most_waiting: int | None = None, most_daily: int | None = None,
+    most_waiting: int | None = None, most_daily: int | None = None, most_bytes: int | None = None,
 ) -> tuple[str, str]:
     """Makes a key; returns its id and the secret, which is kept nowhere. tenant "": one of its own.
 
@@ -79,7 +80,7 @@ def add_key(
     """
     if wrong := [scope for scope in scopes if scope not in SCOPES]:
         raise UserError(f"no such scope: {wrong[0][:40]!r}", f"one of {', '.join(SCOPES)}")
-    if any(limit is not None and limit < 1 for limit in (most_waiting, most_daily)):
+    if any(limit is not None and limit < 1 for limit in (most_waiting, most_daily, most_bytes)):
         raise UserError("a limit must be at least 1", "leave it out for none")
     if not 1 <= len(name) <= 80 or len(tenant) > 40:
         raise UserError("a key's name has 1 to 80 characters, a tenant's at most 40", "give a shorter one")
@@ -87,7 +88,7 @@ def add_key(
     with db.write() as connection:
         connection.execute(insert(keys).values(
             id=name_id, hash=_hash(secret), tenant=tenant or name_id, name=name, scopes=list(scopes),
-            most_waiting=most_waiting, most_daily=most_daily, created_at=db.clock))
+            most_waiting=most_waiting, most_daily=most_daily, most_bytes=most_bytes, created_at=db.clock))
     return name_id, secret
 
 
@@ -100,17 +101,18 @@ def revoke_key(db: Database, key: str) -> None:
 
 
 def all_keys(db: Database) -> list[dict[str, Any]]:
-    """What is known of the keys; their secrets are not."""
+    """What is known of the keys, and the bytes that their tenants keep (`kept`); their secrets are not."""
     with db.read() as connection:
-        return [dict(row) for row in connection.execute(
-            select(*(c for c in keys.c if c.name != "hash")).order_by(keys.c.created_at)).mappings()]
+        rows = connection.execute(
+            select(*(c for c in keys.c if c.name != "hash")).order_by(keys.c.created_at)).mappings().all()
+        return [{**row, "kept": kept(connection, row["tenant"])} for row in rows]
 
 
 def find_caller(db: Database, secret: str) -> Caller | None:
     """Whose key this is, if it is one and not revoked."""
     with db.read() as connection:
         row = connection.execute(_VALID, {"hash": _hash(secret)}).first()
-    return None if row is None else Caller(row.tenant, tuple(row.scopes), row.most_waiting, row.most_daily, row.name)
+    return None if row is None else Caller(row.tenant, tuple(row.scopes), *row[2:])
 
 
 def _hash(secret: str) -> str:

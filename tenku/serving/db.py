@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Connection,
     Engine,
@@ -46,16 +47,6 @@ class Clock(FunctionElement[float]):
 
     type = Float()
     inherit_cache = True
-
-
-@compiles(Clock, "sqlite")
-def _lite_clock(*_: Any, **__: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(Clock, "postgresql")
-def _postgres_clock(*_: Any, **__: Any) -> str:
-    return "extract(epoch from clock_timestamp())::double precision"
 
 
 def _row_id() -> tuple[Column[Any], Column[Any], Column[Any]]:
@@ -108,6 +99,7 @@ jobs = Table(
     Column("frames", Integer),  # of the clip that leaves
     Column("film", JSON(none_as_null=True)),  # {"title", "shots", "storyboard", ...} where it is one
     Column("saved", JSON(none_as_null=True)),  # {"keys": [...], ...}: what the next worker goes on from
+    Column("bytes", Integer, nullable=False, default=0, server_default="0"),  # of its inputs and artifacts
     Column("parts", JSON(none_as_null=True)),  # [{"key", "bytes", "frames"}] of the stream
     Index("jobs_next", "status", "priority", "turn"),
     Index("jobs_mine", "tenant", "seq"),
@@ -154,6 +146,7 @@ keys = Table(
     Column("scopes", JSON, nullable=False),  # of access.SCOPES
     Column("most_waiting", Integer),  # jobs that may wait or run at once; null: no limit
     Column("most_daily", Integer),  # jobs a day; null: no limit
+    Column("most_bytes", BigInteger),  # that are kept; null: no limit
     _created(),
     Column("revoked_at", Float),
 )
@@ -236,7 +229,13 @@ def _two(connection: Connection) -> None:
 
 
 def _three(connection: Connection) -> None:
-    """Version 3: images of the first version are known as such."""
+    """Version 3: bytes that are kept, and a limit of them; images of the first version are known as such."""
+    connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN bytes INTEGER DEFAULT 0 NOT NULL")
+    connection.exec_driver_sql("ALTER TABLE keys ADD COLUMN most_bytes BIGINT")
+    for row in connection.execute(select(jobs.c.seq, jobs.c.inputs, jobs.c.artifacts)).all():
+        kept = [file["bytes"] for files in (row.inputs, row.artifacts) for file in (files or {}).values()]
+        if kept:
+            connection.execute(update(jobs).where(jobs.c.seq == row.seq).values(bytes=sum(kept)))
     connection.execute(update(jobs).where(jobs.c.frames.is_(None), jobs.c.request["seconds"].as_float() == 0).values(
         frames=1))
 
@@ -313,6 +312,9 @@ class Database:
 
 
 def _connectable(url: Any, lite: bool, durable: bool) -> Engine:
+    now = ("((julianday('now') - 2440587.5) * 86400.0)" if lite
+           else "extract(epoch from clock_timestamp())::double precision")
+    compiles(Clock, url.get_backend_name())(lambda *_, **__: now)
     if not lite:
         engine = create_engine(url, pool_size=10, max_overflow=40, pool_pre_ping=True)
         if not durable:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -28,9 +30,19 @@ def service(tmp_path: Path) -> Iterator[Service]:
     db.close()
 
 
-def client(service: Service, secret: str = "") -> TestClient:
-    headers = {"authorization": f"Bearer {secret}"} if secret else {}
-    return TestClient(app.build(service, HOSTS), base_url="http://127.0.0.1", headers=headers)
+@pytest.fixture
+def client() -> Iterator[Callable[..., TestClient]]:
+    """A caller of a service with a key; a loop for each call and an application for each caller took longest."""
+    built: dict[bool, Any] = {}  # whether it needs a key; a test has one service
+    with contextlib.ExitStack() as held:
+        def of(service: Service, secret: str = "") -> TestClient:
+            headers = {"authorization": f"Bearer {secret}"} if secret else {}
+            if service.needs_key not in built:
+                built[service.needs_key] = app.build(service, HOSTS)
+            own = built[service.needs_key]
+            return held.enter_context(TestClient(own, base_url="http://127.0.0.1", headers=headers))
+
+        yield of
 
 
 def routes() -> list[tuple[str, str]]:
@@ -41,7 +53,7 @@ def routes() -> list[tuple[str, str]]:
             for method in methods]
 
 
-def test_without_a_good_key_only_health_and_static_files_answer(service):
+def test_without_a_good_key_only_health_and_static_files_answer(service, client):
     _, secret = add_key(service.db, "bad")
     revoke_key(service.db, all_keys(service.db)[0]["id"])
     for who in ("", "tk_wrong", secret):
@@ -57,7 +69,7 @@ def test_without_a_good_key_only_health_and_static_files_answer(service):
         assert caller.get("/").status_code == 200
 
 
-def test_a_method_that_is_not_there_names_those_that_are(service):
+def test_a_method_that_is_not_there_names_those_that_are(service, client):
     service.needs_key = False
     for method, path, allowed in (("OPTIONS", "/v1/videos", "GET, POST"), ("GET", "/v1/videos/edits", "POST"),
                                   ("PUT", f"/v1/videos/{ID}", "DELETE, GET"), ("GET", "/v1/films", "POST")):
@@ -65,7 +77,7 @@ def test_a_method_that_is_not_there_names_those_that_are(service):
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
-def test_another_tenants_key_finds_nothing_and_changes_nothing(service):
+def test_another_tenants_key_finds_nothing_and_changes_nothing(service, client):
     _, ann = add_key(service.db, "ann")
     _, bob = add_key(service.db, "bob")
     made = client(service, ann).post("/v1/videos", json={"prompt": "mine"}).json()["id"]
@@ -91,7 +103,7 @@ def test_another_tenants_key_finds_nothing_and_changes_nothing(service):
     assert client(service, ann).get(f"/v1/videos/{made}").json()["status"] == "queued"
 
 
-def test_nothing_is_made_from_what_another_tenant_has(service):
+def test_nothing_is_made_from_what_another_tenant_has(service, client):
     (_, ann), (_, bob) = add_key(service.db, "ann"), add_key(service.db, "bob")
     mine, other = client(service, ann), client(service, bob)
     made = mine.post("/v1/videos", json={"prompt": "mine"}).json()["id"]
@@ -113,13 +125,13 @@ def test_nothing_is_made_from_what_another_tenant_has(service):
     assert other.get(f"/v1/videos?parent={made}").json()["data"] == []
 
 
-def test_keys_of_one_tenant_share_their_videos(service):
+def test_keys_of_one_tenant_share_their_videos(service, client):
     secrets = [add_key(service.db, name, tenant="team")[1] for name in ("ann", "bob")]
     made = client(service, secrets[0]).post("/v1/videos", json={"prompt": "ours"}).json()["id"]
     assert client(service, secrets[1]).get(f"/v1/videos/{made}").status_code == 200
 
 
-def test_scopes(service):
+def test_scopes(service, client):
     _, reader = add_key(service.db, "reader", scopes=["read"])
     _, writer = add_key(service.db, "writer", scopes=["read", "write"])
     _, admin = add_key(service.db, "admin", scopes=["admin"])
@@ -132,7 +144,7 @@ def test_scopes(service):
     assert client(service, admin).get("/v1/videos").status_code == 403
 
 
-def test_a_revoked_key_is_out_at_the_next_call(service):
+def test_a_revoked_key_is_out_at_the_next_call(service, client):
     name, secret = add_key(service.db, "ann")
     caller = client(service, secret)
     assert caller.get("/v1/videos").status_code == 200
@@ -142,14 +154,14 @@ def test_a_revoked_key_is_out_at_the_next_call(service):
         revoke_key(service.db, name)
 
 
-def test_secrets_are_not_kept(service, tmp_path):
+def test_secrets_are_not_kept(service, client, tmp_path):
     _, secret = add_key(service.db, "ann")
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert secret.encode() not in kept
     assert "hash" not in all_keys(service.db)[0]
 
 
-def test_a_key_has_its_own_limits(service):
+def test_a_key_has_its_own_limits(service, client):
     _, secret = add_key(service.db, "ann", most_waiting=1)
     caller = client(service, secret)
     assert caller.post("/v1/videos", json={"prompt": "x"}).status_code == 200
@@ -161,7 +173,7 @@ def test_a_key_has_its_own_limits(service):
             add_key(service.db, "x", **wrong)
 
 
-def test_a_key_keeps_no_more_bytes_than_it_may(service, capsys):
+def test_a_key_keeps_no_more_bytes_than_it_may(service, client, capsys):
     _, secret = add_key(service.db, "ann", most_bytes=1_000_000)
     caller = client(service, secret)
 
@@ -190,7 +202,7 @@ def test_a_key_keeps_no_more_bytes_than_it_may(service, capsys):
     assert upload(1_000_000).status_code == 200
 
 
-def test_on_loopback_nobody_needs_a_key(service):
+def test_on_loopback_nobody_needs_a_key(service, client):
     service.needs_key = False
     assert client(service).get("/v1/videos").status_code == 200
     assert client(service).get("/v1/status").json()["tenant"] == "local"
@@ -198,7 +210,7 @@ def test_on_loopback_nobody_needs_a_key(service):
         assert client(service).get("/v1/videos", headers={"authorization": empty}).status_code == 200
 
 
-def test_a_key_that_does_not_hold_is_refused_on_loopback_too(service):
+def test_a_key_that_does_not_hold_is_refused_on_loopback_too(service, client):
     service.needs_key = False
     name, revoked = add_key(service.db, "ann", scopes=["read"])
     assert client(service, revoked).get("/v1/status").json()["scopes"] == ["read"]
@@ -220,7 +232,7 @@ def test_a_key_that_does_not_hold_is_refused_on_loopback_too(service):
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1",
                                   "localhost:x@evil.example"])
-def test_other_names_get_no_answer(service, host):
+def test_other_names_get_no_answer(service, client, host):
     service.needs_key = False
     for path in ("/", "/health", "/v1/videos"):
         answer = client(service).get(path, headers={"host": host})
@@ -230,7 +242,7 @@ def test_other_names_get_no_answer(service, host):
 @pytest.mark.parametrize("headers", [
     {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://127.0.0.1:9999"},
     {"sec-fetch-site": "cross-site"}])
-def test_pages_of_other_sites_change_nothing(service, headers):
+def test_pages_of_other_sites_change_nothing(service, client, headers):
     service.needs_key = False
     refused = client(service).post("/v1/videos", data={"prompt": "x"}, headers=headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "foreign_origin")
@@ -238,9 +250,10 @@ def test_pages_of_other_sites_change_nothing(service, headers):
     assert allowed.status_code == 200
 
 
-def test_every_answer_has_strict_headers_and_a_name(service):
-    answers = [client(service).get(path) for path in ("/", "/health", "/v1/videos", "/nowhere")]
-    answers.append(client(service).get("/health", headers={"host": "evil"}))
+def test_every_answer_has_strict_headers_and_a_name(service, client):
+    caller = client(service)
+    answers = [caller.get(path) for path in ("/", "/health", "/v1/videos", "/nowhere")]
+    answers.append(caller.get("/health", headers={"host": "evil"}))
     for answer in answers:
         assert "script-src 'self'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
@@ -249,7 +262,7 @@ def test_every_answer_has_strict_headers_and_a_name(service):
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
-def test_a_body_without_end_is_refused(service, monkeypatch):
+def test_a_body_without_end_is_refused(service, client, monkeypatch):
     service.needs_key = False
     monkeypatch.setattr(access, "MAX_BODY", 1000)
     said = client(service).post("/v1/videos", content=b"{" + b" " * 2000)
@@ -258,7 +271,7 @@ def test_a_body_without_end_is_refused(service, monkeypatch):
     assert [said.status_code, unsaid.status_code] == [413, 413]
 
 
-def test_the_studio_keeps_a_key_where_scripts_cannot_read_it(service):
+def test_the_studio_keeps_a_key_where_scripts_cannot_read_it(service, client):
     _, secret = add_key(service.db, "ann")
     studio = client(service)
     assert studio.post("/v1/session", json={"key": "tk_wrong"}).status_code == 401

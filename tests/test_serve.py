@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import time
 import urllib.request
 import warnings
@@ -442,7 +443,9 @@ def test_a_frozen_worker_that_wakes_overwrites_nothing(tmp_path, tiny_model):
         until(lambda: get(server, name)["tenku"]["steps_done"])
         for pid in server.workers():  # whichever has it; the other one is thawed at once
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(9)
+        with sqlite3.connect(server.folder / "tenku.db", timeout=30) as db:  # the lease is over
+            db.execute("update jobs set lease_until = 0 where status = 'in_progress'")
+        until(lambda: get(server, name)["status"] == "queued")
         asleep = server.workers()
         os.kill(asleep[0], signal.SIGCONT)
         taken = until(lambda: get(server, name)["tenku"]["attempt"] == 2 or get(server, name)["status"] == "completed")

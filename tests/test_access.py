@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from tenku.cli import main
 from tenku.errors import UserError
-from tenku.serving import access, app
+from tenku.serving import access, app, jobs
 from tenku.serving.access import add_key, all_keys, revoke_key
 from tenku.serving.db import Database
 from tenku.serving.service import Service
@@ -27,9 +30,19 @@ def service(tmp_path: Path) -> Iterator[Service]:
     db.close()
 
 
-def client(service: Service, secret: str = "") -> TestClient:
-    headers = {"authorization": f"Bearer {secret}"} if secret else {}
-    return TestClient(app.build(service, HOSTS), base_url="http://127.0.0.1", headers=headers)
+@pytest.fixture
+def client() -> Iterator[Callable[..., TestClient]]:
+    """A caller of a service with a key; a loop for each call and an application for each caller took longest."""
+    built: dict[bool, Any] = {}  # whether it needs a key; a test has one service
+    with contextlib.ExitStack() as held:
+        def of(service: Service, secret: str = "") -> TestClient:
+            headers = {"authorization": f"Bearer {secret}"} if secret else {}
+            if service.needs_key not in built:
+                built[service.needs_key] = app.build(service, HOSTS)
+            own = built[service.needs_key]
+            return held.enter_context(TestClient(own, base_url="http://127.0.0.1", headers=headers))
+
+        yield of
 
 
 def routes() -> list[tuple[str, str]]:
@@ -40,7 +53,7 @@ def routes() -> list[tuple[str, str]]:
             for method in methods]
 
 
-def test_without_a_good_key_only_health_and_static_files_answer(service):
+def test_without_a_good_key_only_health_and_static_files_answer(service, client):
     _, secret = add_key(service.db, "bad")
     revoke_key(service.db, all_keys(service.db)[0]["id"])
     for who in ("", "tk_wrong", secret):
@@ -56,7 +69,7 @@ def test_without_a_good_key_only_health_and_static_files_answer(service):
         assert caller.get("/").status_code == 200
 
 
-def test_a_method_that_is_not_there_names_those_that_are(service):
+def test_a_method_that_is_not_there_names_those_that_are(service, client):
     service.needs_key = False
     for method, path, allowed in (("OPTIONS", "/v1/videos", "GET, POST"), ("GET", "/v1/videos/edits", "POST"),
                                   ("PUT", f"/v1/videos/{ID}", "DELETE, GET"), ("GET", "/v1/films", "POST")):
@@ -64,7 +77,7 @@ def test_a_method_that_is_not_there_names_those_that_are(service):
         assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
-def test_another_tenants_key_finds_nothing_and_changes_nothing(service):
+def test_another_tenants_key_finds_nothing_and_changes_nothing(service, client):
     _, ann = add_key(service.db, "ann")
     _, bob = add_key(service.db, "bob")
     made = client(service, ann).post("/v1/videos", json={"prompt": "mine"}).json()["id"]
@@ -90,7 +103,7 @@ def test_another_tenants_key_finds_nothing_and_changes_nothing(service):
     assert client(service, ann).get(f"/v1/videos/{made}").json()["status"] == "queued"
 
 
-def test_nothing_is_made_from_what_another_tenant_has(service):
+def test_nothing_is_made_from_what_another_tenant_has(service, client):
     (_, ann), (_, bob) = add_key(service.db, "ann"), add_key(service.db, "bob")
     mine, other = client(service, ann), client(service, bob)
     made = mine.post("/v1/videos", json={"prompt": "mine"}).json()["id"]
@@ -112,13 +125,13 @@ def test_nothing_is_made_from_what_another_tenant_has(service):
     assert other.get(f"/v1/videos?parent={made}").json()["data"] == []
 
 
-def test_keys_of_one_tenant_share_their_videos(service):
+def test_keys_of_one_tenant_share_their_videos(service, client):
     secrets = [add_key(service.db, name, tenant="team")[1] for name in ("ann", "bob")]
     made = client(service, secrets[0]).post("/v1/videos", json={"prompt": "ours"}).json()["id"]
     assert client(service, secrets[1]).get(f"/v1/videos/{made}").status_code == 200
 
 
-def test_scopes(service):
+def test_scopes(service, client):
     _, reader = add_key(service.db, "reader", scopes=["read"])
     _, writer = add_key(service.db, "writer", scopes=["read", "write"])
     _, admin = add_key(service.db, "admin", scopes=["admin"])
@@ -131,7 +144,7 @@ def test_scopes(service):
     assert client(service, admin).get("/v1/videos").status_code == 403
 
 
-def test_a_revoked_key_is_out_at_the_next_call(service):
+def test_a_revoked_key_is_out_at_the_next_call(service, client):
     name, secret = add_key(service.db, "ann")
     caller = client(service, secret)
     assert caller.get("/v1/videos").status_code == 200
@@ -141,14 +154,14 @@ def test_a_revoked_key_is_out_at_the_next_call(service):
         revoke_key(service.db, name)
 
 
-def test_secrets_are_not_kept(service, tmp_path):
+def test_secrets_are_not_kept(service, client, tmp_path):
     _, secret = add_key(service.db, "ann")
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert secret.encode() not in kept
     assert "hash" not in all_keys(service.db)[0]
 
 
-def test_a_key_has_its_own_limits(service):
+def test_a_key_has_its_own_limits(service, client):
     _, secret = add_key(service.db, "ann", most_waiting=1)
     caller = client(service, secret)
     assert caller.post("/v1/videos", json={"prompt": "x"}).status_code == 200
@@ -160,16 +173,66 @@ def test_a_key_has_its_own_limits(service):
             add_key(service.db, "x", **wrong)
 
 
-def test_on_loopback_nobody_needs_a_key(service):
+def test_a_key_keeps_no_more_bytes_than_it_may(service, client, capsys):
+    _, secret = add_key(service.db, "ann", most_bytes=1_000_000)
+    caller = client(service, secret)
+
+    def upload(size: int):
+        return caller.post("/v1/files", data={"purpose": "batch"}, files={"file": b"x" * size})
+
+    first = upload(600_000).json()["id"]
+    refused = upload(600_000)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["type"]) == (429, "storage_full", "rate_limit_error")
+    assert "1.0 MB" in error["message"]
+    assert "DELETE /v1/files/ID" in error["message"]
+    assert refused.headers["x-should-retry"] == "false"
+    job = caller.post("/v1/videos", json={"prompt": "x"}).json()["id"]
+    taken = jobs.claim(service.db, "w", ["tenku-nano"])
+    jobs.complete(service.db, taken, {"video": {"key": "k", "type": "video/mp4", "bytes": 500_000}}, {}, None)
+    assert all_keys(service.db)[0]["kept"] == 1_100_000
+    for full in (caller.post("/v1/videos", json={"prompt": "x"}), upload(1)):
+        assert full.json()["error"]["code"] == "storage_full"
+    assert main(["keys", "list", "--db", str(service.db.url)]) == 0
+    assert "1.1 of 1.0 MB" in capsys.readouterr().out
+    caller.delete(f"/v1/files/{first}")
+    assert caller.post("/v1/videos", json={"prompt": "x"}).status_code == 200
+    caller.delete(f"/v1/videos/{job}")
+    assert all_keys(service.db)[0]["kept"] == 0
+    assert upload(1_000_000).status_code == 200
+
+
+def test_on_loopback_nobody_needs_a_key(service, client):
     service.needs_key = False
     assert client(service).get("/v1/videos").status_code == 200
-    assert client(service, "anything").get("/v1/videos").status_code == 200
     assert client(service).get("/v1/status").json()["tenant"] == "local"
+    for empty in ("", "Bearer", "Bearer "):
+        assert client(service).get("/v1/videos", headers={"authorization": empty}).status_code == 200
+
+
+def test_a_key_that_does_not_hold_is_refused_on_loopback_too(service, client):
+    service.needs_key = False
+    name, revoked = add_key(service.db, "ann", scopes=["read"])
+    assert client(service, revoked).get("/v1/status").json()["scopes"] == ["read"]
+    studio = client(service)
+    studio.post("/v1/session", json={"key": revoked})
+    revoke_key(service.db, name)
+    plain = client(service)
+    for said in (f"Bearer {revoked}", "Bearer tk_wrong", "bearer x", f"Basic {revoked}", revoked, "x"):
+        error = plain.get("/v1/videos", headers={"authorization": said}).json()["error"]
+        assert (error["code"], error["type"]) == ("invalid_api_key", "authentication_error")
+    for method, path in routes():
+        if path not in ("/v1/session", "/health"):  # where a key is brought, and what is everybody's
+            answer = plain.request(method, path, headers={"authorization": f"Bearer {revoked}"})
+            assert answer.status_code == 401, (method, path)
+    refused = studio.get("/v1/videos")
+    assert refused.status_code == 401
+    assert studio.get("/v1/status").json()["tenant"] == "local"  # the cookie went with its key
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "", "[::1",
                                   "localhost:x@evil.example"])
-def test_other_names_get_no_answer(service, host):
+def test_other_names_get_no_answer(service, client, host):
     service.needs_key = False
     for path in ("/", "/health", "/v1/videos"):
         answer = client(service).get(path, headers={"host": host})
@@ -179,7 +242,7 @@ def test_other_names_get_no_answer(service, host):
 @pytest.mark.parametrize("headers", [
     {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://127.0.0.1:9999"},
     {"sec-fetch-site": "cross-site"}])
-def test_pages_of_other_sites_change_nothing(service, headers):
+def test_pages_of_other_sites_change_nothing(service, client, headers):
     service.needs_key = False
     refused = client(service).post("/v1/videos", data={"prompt": "x"}, headers=headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "foreign_origin")
@@ -187,9 +250,10 @@ def test_pages_of_other_sites_change_nothing(service, headers):
     assert allowed.status_code == 200
 
 
-def test_every_answer_has_strict_headers_and_a_name(service):
-    answers = [client(service).get(path) for path in ("/", "/health", "/v1/videos", "/nowhere")]
-    answers.append(client(service).get("/health", headers={"host": "evil"}))
+def test_every_answer_has_strict_headers_and_a_name(service, client):
+    caller = client(service)
+    answers = [caller.get(path) for path in ("/", "/health", "/v1/videos", "/nowhere")]
+    answers.append(caller.get("/health", headers={"host": "evil"}))
     for answer in answers:
         assert "script-src 'self'" in answer.headers["content-security-policy"]
         assert "unsafe" not in answer.headers["content-security-policy"]
@@ -198,7 +262,7 @@ def test_every_answer_has_strict_headers_and_a_name(service):
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
-def test_a_body_without_end_is_refused(service, monkeypatch):
+def test_a_body_without_end_is_refused(service, client, monkeypatch):
     service.needs_key = False
     monkeypatch.setattr(access, "MAX_BODY", 1000)
     said = client(service).post("/v1/videos", content=b"{" + b" " * 2000)
@@ -207,7 +271,7 @@ def test_a_body_without_end_is_refused(service, monkeypatch):
     assert [said.status_code, unsaid.status_code] == [413, 413]
 
 
-def test_the_studio_keeps_a_key_where_scripts_cannot_read_it(service):
+def test_the_studio_keeps_a_key_where_scripts_cannot_read_it(service, client):
     _, secret = add_key(service.db, "ann")
     studio = client(service)
     assert studio.post("/v1/session", json={"key": "tk_wrong"}).status_code == 401

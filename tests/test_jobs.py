@@ -17,7 +17,8 @@ from tenku.serving.db import Database, deliveries, history, meta, version
 from tenku.serving.db import jobs as table
 from tenku.serving.errors import ApiError
 from tenku.serving.hooks import add_hook
-from tenku.serving.jobs import Limits, New
+from tenku.serving.jobs import New
+from tenku.serving.quota import Limits
 
 MODELS = ["tenku-nano"]
 
@@ -50,6 +51,11 @@ def new(tenant: str = "ann", **changes: Any) -> New:
 def lapse(db: Database, job: jobs.Job) -> None:
     with db.write() as connection:
         connection.execute(update(table).where(table.c.id == job["id"]).values(lease_until=db.clock - 1))
+
+
+def eta(db: Database, job: jobs.Job) -> float | None:
+    with db.read() as connection:
+        return pace.eta(connection, job)
 
 
 def states(db: Database, job: jobs.Job) -> list[str]:
@@ -255,21 +261,38 @@ def test_a_page_can_be_of_some_jobs_only(db):
     assert jobs.page(db, "ann", None, 9, newest_first=True, only=jobs.Filter(words="0%b"))[0] == []
 
 
+def test_pages_of_one_kind_are_full(db):
+    made: dict[str, list[str]] = {kind: [] for kind in jobs.KINDS}
+    for _ in range(4):
+        first = jobs.submit(db, new(frames=33))
+        image = jobs.submit(db, new(frames=1))
+        film = jobs.submit(db, new(frames=33, film={"words": "x"}))
+        after = jobs.submit(db, new(made_from=(first["id"],)))
+        for kind, jobs_of in (("clips", (first, after)), ("images", (image,)), ("films", (film,)), ("made", (after,))):
+            made[kind] += [job["id"] for job in jobs_of]
+    for kind, ids in made.items():
+        only = jobs.Filter(kind=kind)
+        rows, more = jobs.page(db, "ann", None, 3, newest_first=False, only=only)
+        assert (len(rows), more) == (3, True)
+        rest, more = jobs.page(db, "ann", rows[-1]["id"], 9, newest_first=False, only=only)
+        assert ([row["id"] for row in (*rows, *rest)], more) == (ids, False)
+
+
 def test_the_eta_follows_measured_speed(db):
     job = jobs.submit(db, new())
-    assert pace.eta(db, job) is None
+    assert eta(db, job) is None
     jobs.complete(db, jobs.claim(db, "w", MODELS), {}, {}, None)
-    assert pace.eta(db, jobs.get(db, "ann", job["id"])) is None
+    assert eta(db, jobs.get(db, "ann", job["id"])) is None
     with db.write() as connection:
         connection.execute(update(jobs.speeds).values(per_work=0.1))
     first, second = jobs.submit(db, new()), jobs.submit(db, new())
-    assert pace.eta(db, first) == pytest.approx(10)
-    assert pace.eta(db, second) == pytest.approx(20)
+    assert eta(db, first) == pytest.approx(10)
+    assert eta(db, second) == pytest.approx(20)
     running = jobs.claim(db, "w", MODELS)
     with db.write() as connection:
         connection.execute(update(table).where(table.c.id == running["id"]).values(
             started_at=db.clock - 4, done=8, total=10))
-    assert pace.eta(db, jobs.get(db, "ann", running["id"])) == pytest.approx(1, abs=0.2)
+    assert eta(db, jobs.get(db, "ann", running["id"])) == pytest.approx(1, abs=0.2)
 
 
 def test_the_end_of_a_job_and_its_webhooks_are_one(db):
@@ -328,15 +351,17 @@ def test_a_database_of_the_first_version_is_brought_up_to_date(db):
             if statement.strip():
                 connection.exec_driver_sql(statement)
         connection.exec_driver_sql("INSERT INTO tenku_version (number) VALUES (1)")
-        for name, parent in (("video_1", "NULL"), ("video_2", "'video_1'")):
+        for name, parent, asked in (("video_1", "NULL", '{"seconds": 2}'), ("video_2", "'video_1'", '{"seconds": 0}')):
             connection.exec_driver_sql(
                 "INSERT INTO jobs (id, tenant, model, request, prompt, asked, parent, status, done, total, attempt,"
-                f" token, priority, turn, work, created_at, fingerprint) VALUES ('{name}', 'ann', 'm', '{{}}', 'p',"
+                f" token, priority, turn, work, created_at, fingerprint) VALUES ('{name}', 'ann', 'm', '{asked}', 'p',"
                 f" '{{}}', {parent}, 'queued', 0, 0, 0, 0, 0, 0, 1, 0, 'f')")
     later = Database(url)
     assert shape(later) == fresh
     assert [row["id"] for row in jobs.page(later, "ann", None, 9, newest_first=True,
                                            only=jobs.Filter(parent="video_1"))[0]] == ["video_2"]
+    assert [row["id"] for row in jobs.page(later, "ann", None, 9, newest_first=True,
+                                           only=jobs.Filter(kind="images"))[0]] == ["video_2"]
     assert jobs.submit(later, new())["inputs"] is None
     later.close()
 

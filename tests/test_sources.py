@@ -340,6 +340,12 @@ def test_a_long_clip_goes_on_from_its_last_round_and_grows_while_it_is_watched(s
     assert pictures.shape == whole.shape
     assert np.abs(pictures[:33].astype(int) - whole[:33]).mean() < 8  # the same, but for marks of their own
     assert visible.detect(pictures[:33], 16.0).found
+    ink = visible.stamp(64)[1]  # and the visible one does not begin anew with a piece: it is where the whole has it
+    for t in (33, 48, 64):
+        x, y = visible.place(t / 16, (64, 48), ink.shape[::-1])
+        spot = np.s_[t, y : y + ink.shape[0], x : x + ink.shape[1]]
+        there = np.corrcoef(pictures[spot].astype(float).ravel(), whole[spot].astype(float).ravel())[0, 1]
+        assert there > 0.9, (t, there)
 
 
 def test_files_of_nobody_are_swept_but_not_those_of_a_job_to_be(server, picture):

@@ -54,6 +54,13 @@ def test_the_path_stays_inside_moves_slowly_and_closes():
     assert len(covered) == 4  # no quarter of the frame stays free of it
 
 
+def test_the_mark_walks_through_pieces_as_through_the_whole():
+    frames = scene(60)
+    pieces = [visible.draw(frames[a:b], 12, a) for a, b in ((0, 17), (17, 18), (18, 60))]
+    assert np.array_equal(np.concatenate(pieces), visible.draw(frames, 12))
+    assert not np.array_equal(visible.draw(frames[17:], 12), visible.draw(frames, 12)[17:])
+
+
 def test_only_the_plate_is_touched():
     before = scene(5)
     after = visible.draw(before, 12)

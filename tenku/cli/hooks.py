@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from tenku.cli.serve import add_storage, storage
+from tenku.cli.table import show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
         remove_hook(db, arguments.id)
         print(f"{arguments.id} is removed")
     else:
-        for hook in all_hooks(db):
-            print(f"{hook['id']}  {hook['tenant']:<18} {hook['url']}")
+        show([(hook["id"], hook["tenant"], hook["url"]) for hook in all_hooks(db)])
     return 0

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from tenku.cli.serve import add_storage, storage, whole
+from tenku.cli.table import show
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                      help="read, write or admin (default: read and write)")
     add.add_argument("--waiting", metavar="N", help="videos that may wait or run at once (default: no limit)")
     add.add_argument("--daily", metavar="N", help="videos in 24 hours (default: no limit)")
+    add.add_argument("--storage", metavar="MB", help="megabytes of videos and files that are kept (default: no limit)")
     listed = verbs.add_parser("list", help="show the keys, not their secrets", allow_abbrev=False)
     listed.add_argument("--json", action="store_true", help="as JSON")
     revoke = verbs.add_parser("revoke", help="end a key at once", allow_abbrev=False)
@@ -36,9 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     db = Database(storage(arguments)[0])
     if arguments.verb == "add":
         limits = [None if text is None else whole(name, text, 1, 10**9)
-                  for name, text in (("waiting", arguments.waiting), ("daily", arguments.daily))]
+                  for name, text in (("waiting", arguments.waiting), ("daily", arguments.daily),
+                                     ("storage", arguments.storage))]
         _, secret = add_key(db, arguments.label, tenant=arguments.tenant,
-                            scopes=arguments.scope or ("read", "write"), most_waiting=limits[0], most_daily=limits[1])
+                            scopes=arguments.scope or ("read", "write"), most_waiting=limits[0], most_daily=limits[1],
+                            most_bytes=limits[2] and limits[2] * 10**6)
         print(secret)
     elif arguments.verb == "revoke":
         revoke_key(db, arguments.id)
@@ -46,8 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.json:
         print(json.dumps({"keys": all_keys(db)}, indent=2))
     else:
-        for key in all_keys(db):
-            made = time.strftime("%Y-%m-%d", time.localtime(key["created_at"]))
-            state = "revoked" if key["revoked_at"] else ",".join(key["scopes"])
-            print(f"{key['id']}  {made}  {state:<18} {key['tenant']:<18} {key['name']}")
+        show([_row(key) for key in all_keys(db)])
     return 0
+
+
+def _row(key: Mapping[str, Any]) -> tuple[str, ...]:
+    limits = [f"{key[limit]} {what}" for limit, what in (("most_waiting", "waiting"), ("most_daily", "a day"))
+              if key[limit] is not None]
+    most = "" if key["most_bytes"] is None else f" of {key['most_bytes'] / 1e6:.1f}"
+    return (key["id"], time.strftime("%Y-%m-%d", time.localtime(key["created_at"])),
+            "revoked" if key["revoked_at"] else ",".join(key["scopes"]), f"{key['kept'] / 1e6:.1f}{most} MB",
+            ", ".join(limits) or "-", key["tenant"], key["name"])

@@ -75,14 +75,15 @@ def check_path(path: Path, frames: int) -> None:
 
 def seal(
     clip: Clip, record: Mapping[str, Any], path: Path, *, model: Model, ingredients: Sequence[Path] = (),
-    sound: Path | None = None,
+    sound: Path | None = None, first: int = 0,
 ) -> Sealed:
     """Marks, encodes, signs and writes a generated clip; the format follows the path's ending (`FORMATS`).
 
     record: JSON-able; the request, plan, seed and whatever else is needed to make the clip again. It goes
     into the manifest as it is, so it names inputs by hash, never by path. ingredients: the files that it was made of,
-    whose own manifests go into this one. sound: a file whose sound goes with the pictures. Sealing the same clip again
-    gives the same pictures; the signature differs. Raises UserError for a path that cannot hold the clip, ValueError
+    whose own manifests go into this one. sound: a file whose sound goes with the pictures. first: of a piece, how many
+    frames of the whole clip went before it. Sealing the same clip again gives the same pictures; the signature
+    differs. Raises UserError for a path that cannot hold the clip, ValueError
     for a record that is no JSON, OSError from the disk; whatever is raised, no file is left or changed.
     """
     from tenku import media
@@ -95,7 +96,7 @@ def seal(
     name = clip_id(record, model)
     payload = code.Payload.of(name, model.weights_sha256)
     fps = media.written_fps(clip.fps, ending)
-    marked = embedding.embed(visible.draw(clip.frames, fps), payload)
+    marked = embedding.embed(visible.draw(clip.frames, fps, first), payload)
     data = media.encode(Clip(marked, fps), ending)
     kind = media.sniff(data[:16])
     # Pictures of a few pixels or of pure noise may not carry the mark: the manifest promises only what holds.

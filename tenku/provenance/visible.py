@@ -126,14 +126,17 @@ def place(seconds: float, frame: tuple[int, int], mark: tuple[int, int]) -> tupl
     return max(0, round(low[0] + x)), max(0, round(low[1] + y))
 
 
-def draw(frames: Frames, fps: float) -> Frames:
-    """The frames [T, H, W, 3] with the mark. fps: frames per second, > 0."""
+def draw(frames: Frames, fps: float, first: int = 0) -> Frames:
+    """The frames [T, H, W, 3] with the mark. fps: frames per second, > 0.
+
+    first: how many frames of their clip went before them, so that the mark walks through pieces as through the whole.
+    """
     height, width = frames.shape[1:3]
     chosen = look()
     plate, ink = (layer[:height, :width, None] for layer in stamp(width, chosen.size))
     out = frames.copy()
     for t, frame in enumerate(out):
-        x, y = place(t / fps + chosen.start * PERIOD, (width, height), (plate.shape[1], plate.shape[0]))
+        x, y = place((first + t) / fps + chosen.start * PERIOD, (width, height), (plate.shape[1], plate.shape[0]))
         under = frame[y:y + plate.shape[0], x:x + plate.shape[1]].astype(np.float32)
         dark = under + (16 - under) * chosen.opacity * plate
         frame[y:y + plate.shape[0], x:x + plate.shape[1]] = np.rint(dark + (248 - dark) * INK * ink)

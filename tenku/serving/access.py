@@ -1,8 +1,8 @@
 """Who may do what: keys, and the guard that every call passes before any route.
 
-On loopback one person needs no key. Elsewhere everything but `/health` and the studio's static files needs one. Keys
-are random, so their SHA-256 is as good as any slow hash; they are looked up on every call, so revoking one takes
-effect at once.
+On loopback one person needs no key. Elsewhere everything but `/health` and the studio's static files needs one. A key
+that is brought must hold, everywhere: one that was revoked is never taken for no key at all. Keys are random, so
+their SHA-256 is as good as any slow hash; they are looked up on every call, so revoking one takes effect at once.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from starlette.concurrency import run_in_threadpool
 
 from tenku.errors import UserError
 from tenku.serving.db import Database, keys
 from tenku.serving.errors import ApiError
-from tenku.serving.jobs import Limits
+from tenku.serving.quota import Limits, kept
 
 SCOPES = ("read", "write", "admin")  # GET; everything else; metrics, keys and everybody's feedback
 LOCAL = "local"  # the tenant of who needs no key
 COOKIE = "tenku_key"
+FORGET = f"{COOKIE}=; Max-Age=0; Path=/v1; HttpOnly; SameSite=strict"
 MAX_BODY = 64 << 20  # bytes
 SAFE = ("GET", "HEAD", "OPTIONS")
 ADMIN = ("/metrics", "/v1/feedback", "/v1/keys")  # need the scope admin
@@ -43,6 +44,9 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 
+_VALID = select(keys.c.tenant, keys.c.scopes, keys.c.most_waiting, keys.c.most_daily, keys.c.most_bytes,
+                keys.c.name).where(keys.c.hash == bindparam("hash"), keys.c.revoked_at.is_(None))
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -58,16 +62,17 @@ class Caller:
     scopes: tuple[str, ...]
     most_waiting: int | None = None
     most_daily: int | None = None
+    most_bytes: int | None = None
     name: str = ""  # of the key; rules of the policy may be for some keys only
 
     def limits(self, most_queued: int) -> Limits:
         """What the caller may have waiting."""
-        return Limits(self.most_waiting, self.most_daily, most_queued)
+        return Limits(self.most_waiting, self.most_daily, self.most_bytes, most_queued)
 
 
 def add_key(
     db: Database, name: str, *, tenant: str = "", scopes: Sequence[str] = ("read", "write"),
-    most_waiting: int | None = None, most_daily: int | None = None,
+    most_waiting: int | None = None, most_daily: int | None = None, most_bytes: int | None = None,
 ) -> tuple[str, str]:
     """Makes a key; returns its id and the secret, which is kept nowhere. tenant "": one of its own.
 
@@ -75,7 +80,7 @@ def add_key(
     """
     if wrong := [scope for scope in scopes if scope not in SCOPES]:
         raise UserError(f"no such scope: {wrong[0][:40]!r}", f"one of {', '.join(SCOPES)}")
-    if any(limit is not None and limit < 1 for limit in (most_waiting, most_daily)):
+    if any(limit is not None and limit < 1 for limit in (most_waiting, most_daily, most_bytes)):
         raise UserError("a limit must be at least 1", "leave it out for none")
     if not 1 <= len(name) <= 80 or len(tenant) > 40:
         raise UserError("a key's name has 1 to 80 characters, a tenant's at most 40", "give a shorter one")
@@ -83,7 +88,7 @@ def add_key(
     with db.write() as connection:
         connection.execute(insert(keys).values(
             id=name_id, hash=_hash(secret), tenant=tenant or name_id, name=name, scopes=list(scopes),
-            most_waiting=most_waiting, most_daily=most_daily, created_at=db.clock))
+            most_waiting=most_waiting, most_daily=most_daily, most_bytes=most_bytes, created_at=db.clock))
     return name_id, secret
 
 
@@ -96,19 +101,18 @@ def revoke_key(db: Database, key: str) -> None:
 
 
 def all_keys(db: Database) -> list[dict[str, Any]]:
-    """What is known of the keys; their secrets are not."""
+    """What is known of the keys, and the bytes that their tenants keep (`kept`); their secrets are not."""
     with db.read() as connection:
-        return [dict(row) for row in connection.execute(
-            select(*(c for c in keys.c if c.name != "hash")).order_by(keys.c.created_at)).mappings()]
+        rows = connection.execute(
+            select(*(c for c in keys.c if c.name != "hash")).order_by(keys.c.created_at)).mappings().all()
+        return [{**row, "kept": kept(connection, row["tenant"])} for row in rows]
 
 
 def find_caller(db: Database, secret: str) -> Caller | None:
     """Whose key this is, if it is one and not revoked."""
     with db.read() as connection:
-        row = connection.execute(select(keys).where(
-            keys.c.hash == _hash(secret), keys.c.revoked_at.is_(None))).mappings().first()
-    return None if row is None else Caller(row["tenant"], tuple(row["scopes"]), row["most_waiting"], row["most_daily"],
-                                           row["name"])
+        row = connection.execute(_VALID, {"hash": _hash(secret)}).first()
+    return None if row is None else Caller(row.tenant, tuple(row.scopes), *row[2:])
 
 
 def _hash(secret: str) -> str:
@@ -154,21 +158,30 @@ class Guard:
         path = scope["path"]
         if not path.startswith(("/v1/", "/metrics")) and path != "/v1":
             return None
-        kind, _, secret = headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer":
-            secret = _cookie(headers.get("cookie", ""))
-        caller = await run_in_threadpool(find_caller, self.db, secret.strip()) if secret else None
         if path in OPEN:
-            return caller
-        if caller is None and not self.needs_key:
+            return None
+        brought = _brought(headers)
+        if not brought and not self.needs_key:
             return Caller(LOCAL, SCOPES)
+        caller = await run_in_threadpool(find_caller, self.db, brought) if brought else None
         if caller is None:
-            said = "Incorrect API key provided" if secret else "You did not provide an API key"
-            raise ApiError(401, said, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+            said = "Incorrect API key provided" if brought else "You did not provide an API key"
+            # A cookie goes with the key that it held, or a studio that needs none would be shut out by it for ever.
+            gone = {} if not brought or headers.get("authorization") else {"Set-Cookie": FORGET}
+            raise ApiError(401, said, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer", **gone})
         needed = "admin" if path.startswith(ADMIN) else "read" if scope["method"] in SAFE else "write"
         if needed not in caller.scopes:
             raise ApiError(403, f"This key lacks the scope {needed!r}", code="insufficient_scope")
         return caller
+
+
+def _brought(headers: dict[str, str]) -> str:
+    """The key that a call brings, "" where it brings none; what is brought in another way is one that never holds."""
+    said = headers.get("authorization", "").strip()
+    if not said:
+        return _cookie(headers.get("cookie", ""))
+    kind, _, secret = said.partition(" ")
+    return secret.strip() if kind.lower() == "bearer" else said
 
 
 def _cookie(text: str) -> str:

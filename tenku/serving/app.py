@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from tenku import __version__
 from tenku.serving import batches, directing, films, jobs, keyring, opinions, videos
-from tenku.serving.access import COOKIE, Guard, find_caller
+from tenku.serving.access import COOKIE, FORGET, Guard, find_caller
 from tenku.serving.asked import ALIASES
 from tenku.serving.db import jobs as jobs_table
 from tenku.serving.errors import ApiError, missing
@@ -82,9 +82,7 @@ def open_session(call: Call, fields: Fields) -> Response:
 
 def close_session(call: Call) -> Response:
     """Forgets the key."""
-    answer = JSONResponse({"ok": True})
-    answer.delete_cookie(COOKIE, path="/v1")
-    return answer
+    return JSONResponse({"ok": True}, headers={"set-cookie": FORGET})
 
 
 def metrics(call: Call) -> Response:

@@ -25,6 +25,7 @@ from tenku.serving.db import Database, batches, files
 from tenku.serving.db import jobs as table
 from tenku.serving.errors import ApiError, full, missing
 from tenku.serving.jobs import New
+from tenku.serving.quota import check_bytes
 from tenku.serving.service import Fields, Service, service_of
 from tenku.serving.store import Store
 from tenku.serving.videos import new_job, video
@@ -50,7 +51,10 @@ def upload_file(call: Call, fields: Fields) -> Response:
     if purpose not in PURPOSES:
         raise ApiError(400, f"The purpose must be one of {', '.join(PURPOSES)}", code="invalid_value", param="purpose")
     name = "".join(c for c in upload.filename or "" if c.isprintable())[-200:] or "file"
-    row = _keep(service.db, service.store, caller.tenant, name, purpose, upload.file.read())
+    data = upload.file.read()
+    with service.db.read() as connection:
+        check_bytes(connection, caller.tenant, caller.most_bytes, len(data))
+    row = _keep(service.db, service.store, caller.tenant, name, purpose, data)
     return JSONResponse(_file(row))
 
 
@@ -149,6 +153,8 @@ def create_batch(call: Call, fields: Fields) -> Response:
         new.append(replace(job, priority=-1, batch=name, line=number))
     with service.db.write() as connection:
         _allow(service.db, connection, caller, len(new))
+        added = sum(file["bytes"] for one in new for file in (one.inputs or {}).values())
+        check_bytes(connection, caller.tenant, caller.most_bytes, added)
         jobs.submit_all(service.db, connection, new)
         connection.execute(insert(batches).values(
             id=name, tenant=caller.tenant, input=source, status="in_progress", rows=rows,

@@ -165,7 +165,7 @@ def _refusal(error: urllib.error.HTTPError) -> UserError:
         except (ValueError, KeyError, TypeError):
             said = {}
     message = str(said.get("message") or f"the server answered {error.code}")
-    hint = "set TENKU_API_KEY" if error.code == 401 else ""
+    hint = "TENKU_API_KEY must be a key of this server's; on loopback it may be left out" if error.code == 401 else ""
     if wait := error.headers.get("Retry-After"):
         hint = f"again in {wait} s"
     return UserError(message[:1].lower() + message[1:], hint)

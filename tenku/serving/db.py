@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Connection,
     Engine,
@@ -26,18 +27,26 @@ from sqlalchemy import (
     event,
     insert,
     inspect,
-    literal_column,
     select,
     update,
 )
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from tenku.errors import UserError
 
 WAIT = 10.0  # seconds that a writer waits for another one
 
 meta = MetaData()
+
+
+class Clock(FunctionElement[float]):
+    """SQL for the time now, in seconds since 1970; one for every database, so that statements can be built once."""
+
+    type = Float()
+    inherit_cache = True
 
 
 def _row_id() -> tuple[Column[Any], Column[Any], Column[Any]]:
@@ -90,6 +99,7 @@ jobs = Table(
     Column("frames", Integer),  # of the clip that leaves
     Column("film", JSON(none_as_null=True)),  # {"title", "shots", "storyboard", ...} where it is one
     Column("saved", JSON(none_as_null=True)),  # {"keys": [...], ...}: what the next worker goes on from
+    Column("bytes", Integer, nullable=False, default=0, server_default="0"),  # of its inputs and artifacts
     Column("parts", JSON(none_as_null=True)),  # [{"key", "bytes", "frames"}] of the stream
     Index("jobs_next", "status", "priority", "turn"),
     Index("jobs_mine", "tenant", "seq"),
@@ -136,6 +146,7 @@ keys = Table(
     Column("scopes", JSON, nullable=False),  # of access.SCOPES
     Column("most_waiting", Integer),  # jobs that may wait or run at once; null: no limit
     Column("most_daily", Integer),  # jobs a day; null: no limit
+    Column("most_bytes", BigInteger),  # that are kept; null: no limit
     _created(),
     Column("revoked_at", Float),
 )
@@ -217,13 +228,27 @@ def _two(connection: Connection) -> None:
         ["parent", "job"], select(jobs.c.parent, jobs.c.id).where(jobs.c.parent.is_not(None))))
 
 
+def _three(connection: Connection) -> None:
+    """Version 3: bytes that are kept, and a limit of them; images of the first version are known as such."""
+    connection.exec_driver_sql("ALTER TABLE jobs ADD COLUMN bytes INTEGER DEFAULT 0 NOT NULL")
+    connection.exec_driver_sql("ALTER TABLE keys ADD COLUMN most_bytes BIGINT")
+    for row in connection.execute(select(jobs.c.seq, jobs.c.inputs, jobs.c.artifacts)).all():
+        kept = [file["bytes"] for files in (row.inputs, row.artifacts) for file in (files or {}).values()]
+        if kept:
+            connection.execute(update(jobs).where(jobs.c.seq == row.seq).values(bytes=sum(kept)))
+    connection.execute(update(jobs).where(jobs.c.frames.is_(None), jobs.c.request["seconds"].as_float() == 0).values(
+        frames=1))
+
+
 # What brings an older database up to date, one function a version: MIGRATIONS[0] leads from version 1 to 2.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_two,)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_two, _three)
 VERSION = 1 + len(MIGRATIONS)
 
 
 class Database:
     """A pool of connections, with `read` and `write` for transactions."""
+
+    clock: Any = Clock()
 
     def __init__(self, url: str, *, durable: bool = True) -> None:
         """url: "sqlite:////folder/tenku.db" or "postgresql+psycopg://...". Tables are made or brought up to date.
@@ -263,12 +288,6 @@ class Database:
         with self.engine.connect().execution_options(tenku_write=True) as connection, connection.begin():
             yield connection
 
-    @property
-    def clock(self) -> Any:
-        """SQL for the time now, in seconds since 1970."""
-        return literal_column("(julianday('now') - 2440587.5) * 86400.0" if self.lite
-                              else "extract(epoch from clock_timestamp())::double precision")
-
     def now(self, connection: Connection) -> float:
         """The database's time now."""
         return float(connection.execute(select(self.clock)).scalar_one())
@@ -293,6 +312,9 @@ class Database:
 
 
 def _connectable(url: Any, lite: bool, durable: bool) -> Engine:
+    now = ("((julianday('now') - 2440587.5) * 86400.0)" if lite
+           else "extract(epoch from clock_timestamp())::double precision")
+    compiles(Clock, url.get_backend_name())(lambda *_, **__: now)
     if not lite:
         engine = create_engine(url, pool_size=10, max_overflow=40, pool_pre_ping=True)
         if not durable:
@@ -309,7 +331,8 @@ def _connectable(url: Any, lite: bool, durable: bool) -> Engine:
     def begin(connection: Connection) -> None:
         # A transaction that begins by reading could not become a writing one while others write.
         writes = connection.get_execution_options().get("tenku_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine, "connect", connect)
     event.listen(engine, "begin", begin)

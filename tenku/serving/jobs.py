@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from tenku.serving import quota
 from tenku.serving.db import Database, deliveries, history, hooks, jobs, lineage, requests, speeds
-from tenku.serving.errors import ApiError, full, missing
-from tenku.serving.pace import ACTIVE, speed_of
+from tenku.serving.errors import ApiError, missing
+from tenku.serving.pace import ACTIVE, eta
+from tenku.serving.quota import Limits
 
 LEASE = 8.0  # seconds; a worker renews it well within
 ATTEMPTS = 3  # workers that may die over one job
@@ -27,6 +29,7 @@ REPEAT = 300.0  # seconds in which the client's own retry is recognised
 REMEMBER = 86_400.0  # seconds that an Idempotency-Key is remembered
 
 Job = Mapping[str, Any]  # a row of `jobs`
+_ONE = select(jobs).where(jobs.c.id == bindparam("id"), jobs.c.tenant == bindparam("tenant"))
 
 
 class Lost(Exception):
@@ -54,15 +57,6 @@ class New:
     made_from: tuple[str, ...] = ()  # ids of videos
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a tenant, and everybody together, may have waiting."""
-
-    most_waiting: int | None = None  # of the tenant
-    most_daily: int | None = None  # of the tenant, in 24 hours
-    most_queued: int = 1000  # of all tenants
-
-
 def submit(
     db: Database, new: New, *, key: str | None = None, repeat: bool = False, limits: Limits | None = None
 ) -> Job:
@@ -81,7 +75,7 @@ def _submit(db: Database, new: New, key: str | None, repeat: bool, limits: Limit
     with db.write() as connection:
         if found := _repeated(db, connection, new, key, repeat):
             return found
-        _check(db, connection, new.tenant, limits)
+        quota.check(db, connection, new.tenant, limits, _bytes(new.inputs))
         row = _insert(db, connection, new)
         if key:
             connection.execute(insert(requests).values(tenant=new.tenant, key=key, fingerprint=new.fingerprint,
@@ -117,33 +111,6 @@ def _repeated(db: Database, connection: Connection, new: New, key: str | None, r
     return dict(row) if row else None
 
 
-def _check(db: Database, connection: Connection, tenant: str, limits: Limits) -> None:
-    waiting = jobs.c.status.in_(ACTIVE)
-    mine = jobs.c.tenant == tenant
-    count = select(func.count()).select_from(jobs)
-    if limits.most_waiting is not None:
-        have = connection.execute(count.where(mine, waiting)).scalar_one()
-        if have >= limits.most_waiting:
-            raise full(f"You have {have} videos waiting, which is your limit", "too_many_waiting",
-                       _wait(connection, mine))
-    if limits.most_daily is not None:
-        today = and_(mine, jobs.c.created_at > db.clock - 86_400)
-        if connection.execute(count.where(today)).scalar_one() >= limits.most_daily:
-            first = connection.execute(select(func.min(jobs.c.created_at)).where(today)).scalar_one()
-            raise full(f"You have asked for {limits.most_daily} videos in 24 hours, which is your limit",
-                       "quota_exceeded", first + 86_400 - db.now(connection))
-    if connection.execute(count.where(jobs.c.status == "queued")).scalar_one() >= limits.most_queued:
-        raise full("The queue is full", "queue_full", _wait(connection, jobs.c.seq > 0))
-
-
-def _wait(connection: Connection, which: Any) -> float:
-    """Seconds until the next of these jobs is likely to be done."""
-    active = connection.execute(select(jobs).where(which, jobs.c.status.in_(ACTIVE)).order_by(
-        jobs.c.status, jobs.c.turn).limit(1)).mappings().first()
-    speed = speed_of(connection, active["model"]) if active else None
-    return active["work"] * speed if active and speed else 10.0
-
-
 def _insert(db: Database, connection: Connection, new: New) -> Job:
     """Start-time fair queueing (Goyal, Vin, Cheng 1996): a tenant's next job begins, in virtual time, where its last
     one ends, so tenants take turns in proportion to the work and not to how much they ask for."""
@@ -156,7 +123,7 @@ def _insert(db: Database, connection: Connection, new: New) -> Job:
     row = connection.execute(insert(jobs).values(
         id=new.id or new_id(), tenant=new.tenant, model=new.model, request=new.request,
         prompt=(new.film or {}).get("words", new.request["prompt"])[:2000], asked=new.asked,
-        inputs=new.inputs, frames=new.frames, film=new.film,
+        inputs=new.inputs, bytes=_bytes(new.inputs), frames=new.frames, film=new.film,
         parent=new.parent, status="queued", priority=new.priority, turn=max(virtual, last or 0.0), work=new.work,
         created_at=db.clock, fingerprint=new.fingerprint, batch=new.batch, line=new.line,
         done=0, total=0, attempt=0, token=0).returning(jobs)).mappings().one()
@@ -164,6 +131,10 @@ def _insert(db: Database, connection: Connection, new: New) -> Job:
         connection.execute(insert(lineage).values(parent=parent, job=row["id"]))
     _note(db, connection, row["id"], "queued")
     return dict(row)
+
+
+def _bytes(files: Mapping[str, Any] | None) -> int:
+    return sum(file.get("bytes", 0) for file in (files or {}).values())
 
 
 def new_id() -> str:
@@ -272,7 +243,8 @@ def complete(
     """The clip is there. keep: seconds until it expires. Raises Lost."""
     with db.write() as connection:
         if not _settle(db, connection, job["id"], token=job["token"], status="completed", artifacts=artifacts,
-                       facts=facts, expires_at=None if keep is None else db.clock + keep):
+                       facts=facts, bytes=jobs.c.bytes + _bytes(artifacts),
+                       expires_at=None if keep is None else db.clock + keep):
             raise Lost
         took = connection.execute(select(jobs.c.completed_at - jobs.c.started_at).where(
             jobs.c.id == job["id"])).scalar_one()
@@ -329,8 +301,25 @@ def get(db: Database, tenant: str, job: str) -> Job:
 def find(db: Database, tenant: str, job: str) -> Job | None:
     """One job of a tenant's, if there is one."""
     with db.read() as connection:
-        row = connection.execute(select(jobs).where(jobs.c.id == job, jobs.c.tenant == tenant)).mappings().first()
+        return _find(connection, tenant, job)
+
+
+def look(db: Database, tenant: str, job: str) -> tuple[Job, float | None]:
+    """One job of a tenant's, and in how many seconds it is likely to be done. Raises ApiError when there is none."""
+    with db.read() as connection:
+        row = _find(connection, tenant, job)
+        if row is None:
+            raise missing("video", job)
+        return row, eta(connection, row)
+
+
+def _find(connection: Connection, tenant: str, job: str) -> Job | None:
+    row = connection.execute(_ONE, {"id": job, "tenant": tenant}).mappings().first()
     return None if row is None else dict(row)
+
+
+KINDS = {"clips": and_(jobs.c.film.is_(None), func.coalesce(jobs.c.frames, 0) != 1), "images": jobs.c.frames == 1,
+         "films": jobs.c.film.is_not(None), "made": jobs.c.id.in_(select(lineage.c.job))}  # made: from other videos
 
 
 @dataclass(frozen=True)
@@ -340,6 +329,7 @@ class Filter:
     status: str | None = None
     parent: str | None = None  # made from this one
     words: str | None = None  # in the prompt, in any case
+    kind: str | None = None  # of KINDS
 
 
 def page(
@@ -349,6 +339,8 @@ def page(
     query, only = select(jobs).where(jobs.c.tenant == tenant), only or Filter()
     if only.status is not None:
         query = query.where(jobs.c.status == only.status)
+    if only.kind is not None:
+        query = query.where(KINDS[only.kind])
     if only.parent is not None:
         query = query.where(jobs.c.id.in_(select(lineage.c.job).where(lineage.c.parent == only.parent)))
     for word in (only.words or "").split():

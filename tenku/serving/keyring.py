@@ -16,6 +16,8 @@ from tenku.serving.service import Fields, service_of
 
 KeyId = Annotated[str, Path(pattern=r"^key_[0-9a-f]{12}$", examples=["key_0123456789ab"])]
 
+LIMITS = {"most_waiting": 31, "most_daily": 31, "most_bytes": 63}  # and in how many bits they are kept
+
 
 def list_keys(call: Call) -> Response:
     """All keys, without their secrets."""
@@ -24,20 +26,20 @@ def list_keys(call: Call) -> Response:
 
 
 def create_key(call: Call, fields: Fields) -> Response:
-    """Makes a key: name, scopes, most_waiting, most_daily. The answer holds the secret, this once."""
+    """Makes a key: name, scopes, most_waiting, most_daily, most_bytes. The answer holds the secret, this once."""
     service, _ = service_of(call)
-    refuse_unknown(fields, ("name", "scopes", "most_waiting", "most_daily"))
+    refuse_unknown(fields, ("name", "scopes", *LIMITS))
     name, scopes = fields.get("name"), fields.get("scopes", ["read", "write"])
-    limits = {limit: fields.get(limit) for limit in ("most_waiting", "most_daily")}
-    whole = [value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31)
-             for value in limits.values()]
+    limits: dict[str, Any] = {limit: fields.get(limit) for limit in LIMITS}
+    whole = [value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**most)
+             for value, most in zip(limits.values(), LIMITS.values(), strict=True)]
     for param, fine in (("name", isinstance(name, str) and 1 <= len(name.strip()) <= 80 and name.isprintable()),
                         ("scopes", isinstance(scopes, list) and bool(scopes) and all(s in SCOPES for s in scopes)),
                         *zip(limits, whole, strict=True)):
         if not fine:
             raise ApiError(400, f"{param} cannot be so", code="invalid_value", param=param)
     id_, secret = add_key(service.db, str(name).strip(), scopes=sorted(set(scopes), key=SCOPES.index),
-                          most_waiting=limits["most_waiting"], most_daily=limits["most_daily"])
+                          **limits)
     made = next(row for row in all_keys(service.db) if row["id"] == id_)
     return JSONResponse({**_key(made), "key": secret})
 

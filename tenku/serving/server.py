@@ -172,7 +172,7 @@ def expire(db: Database, store: Store) -> None:
     for job in over:
         store.remove(job)
     with db.write() as connection:
-        connection.execute(update(jobs_table).where(jobs_table.c.id.in_(over)).values(artifacts=None))
+        connection.execute(update(jobs_table).where(jobs_table.c.id.in_(over)).values(artifacts=None, bytes=0))
         connection.execute(delete(requests).where(requests.c.at < db.clock - jobs.REMEMBER))
 
 

@@ -15,13 +15,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request as Call
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from tenku.serving import jobs, pace
+from tenku.serving import jobs
 from tenku.serving.allowed import allow, allow_character
 from tenku.serving.asked import Asked, fingerprint, parse, refuse_unknown, understand
 from tenku.serving.characters import add_character, find_character, show, words_of
 from tenku.serving.db import history
 from tenku.serving.errors import ApiError
 from tenku.serving.jobs import Job, New
+from tenku.serving.pace import eta
 from tenku.serving.service import Fields, Service, service_of
 from tenku.serving.sources import Sources
 from tenku.serving.store import Store
@@ -103,7 +104,7 @@ def submit(call: Call, asked: Asked, sources: Sources, parent: str | None = None
         raise
     if job["id"] != new.id and new.inputs:
         service.store.remove(new.id)
-    return _answer(service, job)
+    return _accepted(service, job)
 
 
 def new_job(asked: Asked, tenant: str, sources: Sources, parent: str | None = None) -> New:
@@ -150,7 +151,7 @@ def get_character(call: Call, id: Annotated[str, Path(max_length=100)]) -> Respo
 def retrieve_video(call: Call, id: VideoId) -> Response:
     """One video, whatever became of it: a failed one is an answer and no error."""
     service, caller = service_of(call)
-    return _answer(service, jobs.get(service.db, caller.tenant, id))
+    return _answer(*jobs.look(service.db, caller.tenant, id))
 
 
 def list_videos(
@@ -159,14 +160,15 @@ def list_videos(
     status: Annotated[str | None, Query(pattern="^(queued|in_progress|completed|failed)$")] = None,
     parent: Annotated[str | None, Query(max_length=100)] = None,
     words: Annotated[str | None, Query(max_length=200)] = None,
+    kind: Annotated[str | None, Query(pattern=f"^({'|'.join(jobs.KINDS)})$")] = None,
 ) -> Response:
     """Your videos, newest first, a page at a time: `after` is the last id of the page before.
 
-    Beyond OpenAI's: only those of a status, remixes of a parent, or with all these words in the prompt.
+    Beyond OpenAI's: only those of a status or a kind, made from a parent, or with all these words in the prompt.
     """
     service, caller = service_of(call)
     rows, more = jobs.page(service.db, caller.tenant, after, limit, newest_first=order == "desc",
-                           only=jobs.Filter(status, parent, words))
+                           only=jobs.Filter(status, parent, words, kind))
     data = [video(row) for row in rows]
     return JSONResponse({"object": "list", "data": data, "has_more": more,
                          "first_id": data[0]["id"] if data else None, "last_id": data[-1]["id"] if data else None})
@@ -185,13 +187,12 @@ def video_history(call: Call, id: VideoId) -> Response:
 async def follow_video(call: Call, id: VideoId) -> Response:
     """Server-sent events: `progress` with the video whenever something changed, `done` at the end."""
     service, caller = service_of(call)
-    first = await run_in_threadpool(jobs.get, service.db, caller.tenant, id)
+    first = await run_in_threadpool(jobs.look, service.db, caller.tenant, id)
 
     async def events() -> AsyncIterator[str]:
-        seen, job, ticks = "", first, 0
+        seen, ticks, (job, left) = "", 0, first
         while True:
-            eta = await run_in_threadpool(pace.eta, service.db, job)
-            body = json.dumps(video(job, eta))
+            body = json.dumps(video(job, left))
             over = job["status"] not in jobs.ACTIVE
             state = json.dumps([job["status"], job["done"], job["artifacts"]])
             if over or state != seen:
@@ -206,7 +207,7 @@ async def follow_video(call: Call, id: VideoId) -> Response:
             ticks += 1
             await asyncio.sleep(LOOK)
             try:
-                job = await run_in_threadpool(jobs.get, service.db, caller.tenant, id)
+                job, left = await run_in_threadpool(jobs.look, service.db, caller.tenant, id)
             except ApiError:
                 yield f"event: deleted\ndata: {json.dumps({'id': id})}\n\n"
                 return
@@ -309,7 +310,7 @@ def cancel_video(call: Call, id: VideoId) -> Response:
     job = jobs.cancel(service.db, caller.tenant, id)
     if job["status"] == "failed":
         service.store.remove(id)
-    return _answer(service, job)
+    return _accepted(service, job)
 
 
 def delete_video(call: Call, id: VideoId) -> Response:
@@ -323,15 +324,20 @@ def delete_video(call: Call, id: VideoId) -> Response:
 # -- how a job reads ------------------------------------------------------------------------------------------
 
 
-def _answer(service: Service, job: Job) -> Response:
-    eta = pace.eta(service.db, job)
+def _accepted(service: Service, job: Job) -> Response:
+    """A row that is just written."""
+    with service.db.read() as connection:
+        return _answer(job, eta(connection, job))
+
+
+def _answer(job: Job, left: float | None) -> Response:
     headers = {}
     if job["status"] in jobs.ACTIVE:  # a fifth of what is left: few calls for long jobs, small delay for short ones
-        headers["openai-poll-after-ms"] = str(round(min(10_000, max(250, 200 * (eta if eta is not None else 2.5)))))
-    return JSONResponse(video(job, eta), headers=headers)
+        headers["openai-poll-after-ms"] = str(round(min(10_000, max(250, 200 * (left if left is not None else 2.5)))))
+    return JSONResponse(video(job, left), headers=headers)
 
 
-def video(job: Job, eta: float | None = None) -> dict[str, Any]:
+def video(job: Job, left: float | None = None) -> dict[str, Any]:
     """The Video object: OpenAI's fields, truthful, and ours under `tenku`."""
     request, facts = job["request"], job["facts"] or {}
     progress = 100 if job["status"] == "completed" else min(99, 100 * job["done"] // max(1, job["total"]))
@@ -350,7 +356,7 @@ def video(job: Job, eta: float | None = None) -> dict[str, Any]:
             **{name: request.get(name) for name in SHOWN}, "inputs": _inputs(job), "made_from": _made_from(job),
             "frames": frames, "film": film and {name: film.get(name) for name in FILM},
             "asked": job["asked"], "steps_done": job["done"], "steps_total": job["total"],
-            "eta_seconds": None if eta is None else round(eta, 1), "preview": preview and preview["step"],
+            "eta_seconds": None if left is None else round(left, 1), "preview": preview and preview["step"],
             "attempt": job["attempt"], "facts": facts,
         },
     }

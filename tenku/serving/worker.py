@@ -235,12 +235,13 @@ class _Progress:
         self.previews.append(published["key"])
         return {**published, "step": step.index}
 
-    def seal(self, clip: Clip, about: dict[str, Any], path: Path) -> None:
-        """Writes pictures of a clip that is not finished."""
+    def seal(self, clip: Clip, about: dict[str, Any], path: Path, first: int = 0) -> None:
+        """Writes pictures of a clip that is not finished; first: how many of its frames went before them."""
         from tenku.provenance.seal import Model, seal
 
         engine = self.engine()
-        seal(clip, {"request": self.job["request"], **about}, path, model=Model(engine.name, engine.weights_sha256))
+        seal(clip, {"request": self.job["request"], **about}, path,
+             model=Model(engine.name, engine.weights_sha256), first=first)
 
     def engine(self) -> Engine:
         """The job's model."""
@@ -312,7 +313,7 @@ class _Rounds:
             return
         key = f"{self.job['id']}/parts-{self.job['token']}/{saved.rounds}.mp4"
         path = self.progress.folder / "part.mp4"
-        self.progress.seal(Clip(clip.frames[first:], clip.fps), {"part": {"first": first}}, path)
+        self.progress.seal(Clip(clip.frames[first:], clip.fps), {"part": {"first": first}}, path, first)
         path.write_bytes(growing.fragment(path.read_bytes(), first))
         self.parts.append({"key": key, "bytes": path.stat().st_size, "frames": len(clip.frames) - first})
         self._name(path, key, parts=self.parts)

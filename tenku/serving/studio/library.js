@@ -1,12 +1,10 @@
 // Everything that was made: a wall of clips.
 import { choice, fill, h, say } from "./dom.js";
 import { list } from "./api.js";
-import { card, living, still } from "./cards.js";
+import { card, living } from "./cards.js";
 
 const states = [["completed", "Finished"], ["", "All"], ["failed", "Failed"]];
-const kinds = { "": () => true, clips: (video) => !still(video) && !video.tenku.film, images: still, films: (video) => Boolean(video.tenku.film),
-  made: (video) => Boolean(video.remixed_from_video_id || video.tenku.made_from?.length) };
-const names = [["", "Everything"], ["clips", "Clips"], ["images", "Images"], ["films", "Films"], ["made", "Made from others"]];
+const kinds = [["", "Everything"], ["clips", "Clips"], ["images", "Images"], ["films", "Films"], ["made", "Made from others"]];
 
 export async function library(place, { leaving, query }) {
   const state = { words: query.get("words") ?? "", status: "completed", kind: "", order: "desc", after: null, more: true, busy: false, turn: 0 };
@@ -26,11 +24,12 @@ export async function library(place, { leaving, query }) {
     const ask = { limit: 48, order: state.order };
     if (state.words.trim()) ask.words = state.words.trim();
     if (state.status) ask.status = state.status;
+    if (state.kind) ask.kind = state.kind;
     if (state.after) ask.after = state.after;
     try {
       const page = await list(ask);
       if (turn !== state.turn) return;
-      wall.append(...page.data.filter(kinds[state.kind]).map(piece));
+      wall.append(...page.data.map(piece));
       state.after = page.last_id;
       state.more = page.has_more;
       end.textContent = wall.children.length ? (state.more ? "" : "That is all") : state.more ? "" : state.words ? "Nothing with these words" : "Nothing here yet";
@@ -50,7 +49,7 @@ export async function library(place, { leaving, query }) {
   addEventListener("scroll", look, { passive: true });
   leaving(() => removeEventListener("scroll", look));
   fill(place, h("header", {}, h("h1", {}, "Library"), h("p", { class: "soft small" }, "Drag one clip onto another and they blend. Or pick several with the ring in their corner.")),
-    h("div", { class: "tools" }, search, order, choice("State", states, state.status, (value) => { state.status = value; again(); }), choice("Kind", names, state.kind, (value) => { state.kind = value; again(); })), wall, end);
+    h("div", { class: "tools" }, search, order, choice("State", states, state.status, (value) => { state.status = value; again(); }), choice("Kind", kinds, state.kind, (value) => { state.kind = value; again(); })), wall, end);
   await next();
   look();
 }

@@ -206,8 +206,8 @@ def test_on_loopback_nobody_needs_a_key(service, client):
     service.needs_key = False
     assert client(service).get("/v1/videos").status_code == 200
     assert client(service).get("/v1/status").json()["tenant"] == "local"
-    for empty in ("", "Bearer", "Bearer "):
-        assert client(service).get("/v1/videos", headers={"authorization": empty}).status_code == 200
+    for said in ("", "Bearer", "Bearer ", "Bearer sk-anything", "Basic x", "x"):
+        assert client(service).get("/v1/videos", headers={"authorization": said}).status_code == 200
 
 
 def test_a_key_that_does_not_hold_is_refused_on_loopback_too(service, client):
@@ -218,7 +218,7 @@ def test_a_key_that_does_not_hold_is_refused_on_loopback_too(service, client):
     studio.post("/v1/session", json={"key": revoked})
     revoke_key(service.db, name)
     plain = client(service)
-    for said in (f"Bearer {revoked}", "Bearer tk_wrong", "bearer x", f"Basic {revoked}", revoked, "x"):
+    for said in (f"Bearer {revoked}", "Bearer tk_wrong", f"bearer {revoked}", revoked):
         error = plain.get("/v1/videos", headers={"authorization": said}).json()["error"]
         assert (error["code"], error["type"]) == ("invalid_api_key", "authentication_error")
     for method, path in routes():

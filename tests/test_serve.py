@@ -22,8 +22,6 @@ from servers import Served, until
 from tenku import generate, media
 from tenku.cli import main
 from tenku.provenance.verify import Verdict, examine
-from tenku.serving.access import LOCAL, add_key
-from tenku.serving.db import Database
 
 SMALL = {"size": "64x48", "seconds": "0.5"}
 FAST = {"steps": 4, "seed": 3}
@@ -38,11 +36,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def client(served: Served) -> openai.OpenAI:
-    """With a key, for the client insists on one: the one that docs/serve.md says to make."""
-    db = Database(f"sqlite:///{served.folder / 'tenku.db'}")
-    _, secret = add_key(db, "me", tenant=LOCAL)
-    db.close()
-    return openai.OpenAI(base_url=f"{served.url}/v1", api_key=secret, timeout=120)
+    return openai.OpenAI(base_url=f"{served.url}/v1", api_key="nobody asks", timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -371,7 +365,7 @@ def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> 
     chance = random.Random(seed)
     fields = {"model": model, "prompt": "a red ball", "size": "64x48", "seconds": 0.5}
     server.start()
-    talk = without_key(server)
+    talk = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0)
     same = talk.post("/videos", body={**fields, "steps": 80, "seed": 0}, cast_to=object)["id"]
     until(lambda: get(server, same)["status"] == "completed")
     truth = get(server, same)["tenku"]["facts"]["pictures_sha256"]
@@ -394,7 +388,7 @@ def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> 
         if what in ("server", "both"):
             server.kill()
             server.start()
-            talk = without_key(server)
+            talk = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0)
         started = time.monotonic()
         until(lambda last=last: any(taken(server, name) > 1 for name in last)
               or all(get(server, name)["status"] == "completed" for name in last), every=0.02)
@@ -418,12 +412,6 @@ def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> 
     return waits
 
 
-def without_key(server: Served) -> openai.OpenAI:
-    """The client as one person at their own machine may have it: the header that it insists on is empty."""
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", default_headers={"Authorization": ""},
-                         max_retries=0)
-
-
 def taken(server: Served, name: str) -> int:
     """How often a worker took a job; one that was given back in order counts, which no attempt does."""
     return [state["state"] for state in get(server, f"{name}/history")["data"]].count("in_progress")
@@ -438,7 +426,7 @@ def test_a_frozen_worker_that_wakes_overwrites_nothing(tmp_path, tiny_model):
     fields = {"model": "tiny", "prompt": "a red ball", "size": "64x48", "seconds": 1, "steps": 200}
     with Served(tmp_path / "lib", "--model", f"tiny={tiny_model}", "--workers", "2") as server:
         until(lambda: sum("works on" in line for line in server.lines) == 2)
-        talk = without_key(server)
+        talk = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0)
         name = talk.post("/videos", body=fields, cast_to=object)["id"]
         until(lambda: get(server, name)["tenku"]["steps_done"])
         for pid in server.workers():  # whichever has it; the other one is thawed at once

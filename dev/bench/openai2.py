@@ -21,7 +21,7 @@ import sys, warnings
 warnings.simplefilter("ignore")
 import openai
 assert openai.__version__.startswith("2."), openai.__version__
-client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="none", default_headers={"Authorization": ""})
+client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="x")
 small, few = {"size": "64x48", "seconds": "0.5"}, {"steps": 2, "seed": 1}
 made = client.videos.create_and_poll(prompt="a red ball", **small, extra_body=few)
 assert made.status == "completed" and made.size == "64x48" and made.seconds == "0.5", made

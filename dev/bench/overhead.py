@@ -44,7 +44,7 @@ def main(times: int) -> None:
     with tempfile.TemporaryDirectory(prefix="tenku-overhead-") as folder:
         os.environ["TENKU_HOME"] = f"{folder}/home"
         with Served(Path(folder, "library")) as server:
-            client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", default_headers={"Authorization": ""})
+            client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x")
             fields = {"size": "128x80", "seconds": "2", "extra_body": {"steps": ASKED["steps"], "seed": ASKED["seed"]}}
 
             def served() -> float:

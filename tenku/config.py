@@ -49,7 +49,7 @@ class TransformerConfig(Config):
     text_depth: int = 2  # blocks that read the prompt alone, before the context joins
     vocabulary: int = 512  # rows of the word table
     max_words: int = 96  # words of a prompt that are read
-    motion: int = 510  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
+    motion: int = 598  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
 
     @property
     def heads(self) -> int:
@@ -79,7 +79,7 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
 # parameters, forward FLOPs per canvas token at 200 canvas + 32 text tokens (tests/test_config.py recomputes them)
 TRANSFORMER_PRESETS: dict[str, TransformerConfig] = {
     "tiny": TransformerConfig(width=64, depth=2, channels=32, text_depth=1),  # tests
-    "nano": TransformerConfig(),  # bundled; 10.1 M, 17.2 MFLOP; a CPU
+    "nano": TransformerConfig(),  # bundled; 10.2 M, 17.4 MFLOP; a CPU
     "small": TransformerConfig(width=512, depth=12),  # 51.8 M, 91 MFLOP; one consumer GPU
     "base": TransformerConfig(width=1024, depth=24),  # 353 M, 657 MFLOP; one datacentre GPU
     "large": TransformerConfig(width=1792, depth=32),  # 1.38 G, 2.6 GFLOP; several

@@ -226,7 +226,7 @@ def test_a_preview_is_a_sealed_picture(tiny_model, tmp_path):
 
 
 def test_an_interrupted_run_leaves_nothing_behind(tiny_model, tmp_path):
-    asked = ["generate", "a red ball", "--steps", "200", "--samples", "2", "--model", str(tiny_model)]
+    asked = ["generate", "a red ball", "--steps", "200", "--samples", "16", "--model", str(tiny_model)]
     files = ["-o", str(tmp_path / "out.mp4"), "--preview", str(tmp_path / "now.png")]
     process = subprocess.Popen([*COMMAND, *asked, *files], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS
-from tenku.data.latents import looks_of, motion_of
+from tenku.data.latents import Cut, cut, looks_of, motion_of
 from tenku.model.codec import Codec
 from tenku.model.motion import (
     CHANNELS,
     FEATURES,
+    GROUND,
     PARTS,
     REACH,
     features,
@@ -132,7 +133,7 @@ def test_the_tokens_nearest_to_a_thing_are_told_so_and_a_mirror_turns_it_round(f
     assert torch.equal(asked, told[torch.arange(2)[:, None], some])
     # the first number that fades out with the distance from the first thing, for the first part of each step
     seen = told.unflatten(1, (grid.steps, grid.rows, grid.columns))
-    camera = 3 + 4 * 3
+    camera = 5 + 4 * 4 + 4 * 4
     near = seen[..., 1 + camera + 3]
     assert (nearness(told).unflatten(1, (grid.steps, grid.rows, grid.columns)) >= near).all()
     assert 0 < near.max() <= 1
@@ -165,7 +166,7 @@ def test_a_motion_has_one_token_a_step() -> None:
     assert told_of(0.5, 2.0).tolist() == [-1.0, 1.0]
 
 
-def test_a_position_stands_still_with_the_spot_of_the_world_behind_it() -> None:
+def test_a_spot_of_the_world_is_told_and_its_position_stands_still() -> None:
     codec = Codec(CODEC_PRESETS["tiny"])
     for camera in ("static", "pan left", "orbit right", "dolly in", "crane up"):
         scene = variant(draw(3), subject="car", place="meadow", action="rests", camera=camera, size="large")
@@ -174,8 +175,8 @@ def test_a_position_stands_still_with_the_spot_of_the_world_behind_it() -> None:
         # of each frame alone, as if every latent step held one
         alone = torch.from_numpy(states(seen))[None, :, None].expand(-1, -1, PARTS, -1).flatten(2)
         frames = Grid(SHAPE.frames, grid.rows, grid.columns)
-        drift = features(alone, NOTHING, NOWHERE, frames)[0, :, -2:]
-        drift = drift.unflatten(0, (SHAPE.frames, grid.rows, grid.columns))
+        told = features(alone, NOTHING, NOWHERE, frames)[0].unflatten(0, (SHAPE.frames, grid.rows, grid.columns))
+        drift = told[..., -2:]
         unit = 8 / (grid.rows * grid.columns) ** 0.5
         first, last = (np.array(seen["cameras"][i]) for i in (0, -1))
         row, column = grid.rows - 1, 1  # what the ground is at there, in the last frame
@@ -188,7 +189,43 @@ def test_a_position_stands_still_with_the_spot_of_the_world_behind_it() -> None:
         assert depth > 0
         expected = (pixel[0, ::-1] - (row * 16 + 8, column * 16 + 8)) / 16 * unit
         assert np.allclose(drift[-1, row, column], expected, atol=0.03), camera
+        ground = told[-1, row, column, 1 + 3 + 4 * 4 :][: 2 + 4 * 4].numpy()
+        assert np.allclose(ground[:2] * 4, spot[:2], atol=0.01)
+        angle = np.arctan2(ground[[4, 5]], ground[[2, 3]]) - spot[:2] * 2 * np.pi / GROUND[0]
+        assert np.allclose(np.cos(angle), 1, atol=1e-3)
         assert (drift.abs().max() < 1e-3) == (camera == "static")
+
+
+def test_a_cut_is_told_what_its_window_sees() -> None:
+    scene = variant(draw(3), subject="car", place="meadow", action="rests", camera="orbit left", size="large")
+    seen = render(scene, SHAPE)
+    part = Cut(first=3, frames=9, back=True, top=5, left=11, height=SHAPE.height - 16, width=SHAPE.width - 16)
+    numbers = part.of(torch.arange(SHAPE.frames)[None])[0]
+    assert numbers.tolist() == list(range(11, 2, -1))
+    alone = torch.from_numpy(states(seen.facts))[None, numbers][:, :, None].expand(-1, -1, PARTS, -1).flatten(2)
+    grid = Grid(part.frames, part.height // 16, part.width // 16)
+    view = part.view(SHAPE.height, SHAPE.width, 16)[None]
+    told = features(alone, NOTHING, NOWHERE, grid, view=view)[0].unflatten(0, (grid.steps, grid.rows, grid.columns))
+    camera = np.array(seen.facts["cameras"][3])  # of the cut's last frame
+    focal, row, column = SHAPE.height / 2 / np.tan(FOV / 2), grid.rows - 1, 0
+    right, up = part.left + 16 * column + 8 - SHAPE.width / 2, SHAPE.height / 2 - part.top - 16 * row - 8
+    ray = camera[:3, :3] @ np.array([right / focal, up / focal, -1.0])
+    spot = camera[:3, 3] - ray * camera[2, 3] / ray[2]
+    assert np.allclose(told[-1, row, column, 1 + 3 + 4 * 4 :][:2].numpy() * 4, spot[:2], atol=0.01)
+    everywhere, _ = spots(alone, Grid(part.frames, SHAPE.height // 16, SHAPE.width // 16))
+    where, _ = spots(alone, grid, view)
+    corner = torch.tensor([part.top, part.left])
+    assert torch.allclose(where[0, :, 0] * 16 + corner, everywhere[0, :, 0] * 16, atol=1e-2)
+
+
+def test_cuts_lie_anywhere_and_keep_whole_tokens() -> None:
+    cuts = [cut(np.random.default_rng(i), 33, 80, 128, (8, 16, 16)) for i in range(300)]
+    assert {c.top for c in cuts} == {c.left for c in cuts} == set(range(16))
+    assert {(c.first, c.frames) for c in cuts} == {(0, 33), *((first, 25) for first in range(1, 8))}
+    assert {c.back for c in cuts} == {False, True}
+    assert all((c.height, c.width) == (64, 112) for c in cuts)
+    still = cut(np.random.default_rng(0), 1, 16, 128, (8, 16, 16))
+    assert (still.first, still.frames, still.top, still.height, still.width) == (0, 1, 0, 16, 112)
 
 
 def test_what_things_are_is_told_near_them(facts: dict) -> None:

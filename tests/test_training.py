@@ -50,7 +50,7 @@ def codec(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_codec(CodecTraining(world, out, "tiny", steps=6, batch=2, crop=32, frames=9))
 
 
-def video(world: Path, codec: Path, out: Path, steps: int = 8) -> VideoTraining:
+def video(world: Path, codec: Path, out: Path, steps: int = 5) -> VideoTraining:
     return VideoTraining(world, codec, out, "tiny", steps=steps, tokens=512)
 
 
@@ -179,7 +179,7 @@ def test_a_run_killed_and_started_again_ends_where_it_would_have(
         "torch.set_num_threads(1)\n"
         "r.CHECKPOINT_SECONDS = 0.0\n"
         "w, c, o = map(Path, sys.argv[1:])\n"
-        "train_video(VideoTraining(w, c, o, 'tiny', steps=8, tokens=512), lambda s: print(s, flush=True))\n"
+        "train_video(VideoTraining(w, c, o, 'tiny', steps=5, tokens=512), lambda s: print(s, flush=True))\n"
     )
     command = [sys.executable, "-W", "ignore", "-c", script, str(world), str(codec), str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,10 @@ from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
-from tenku.model.motion import PARTS, features, spots, steps_of, told_of
+from tenku.model.motion import PARTS, features, spots, steps_of, told_of, whole
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
+from tenku.world.camera import FOV
 from tenku.world.captions import REGISTERS, caption
 from tenku.world.motion import MIRROR, looks, setting, states
 
@@ -69,10 +71,15 @@ def said(key: str, facts: dict[str, Any]) -> dict[str, list[str]]:
     return {r: [caption(facts, r, stream(i, "caption", r, key)) for i in range(CAPTIONS)] for r in REGISTERS}
 
 
+def moves_of(facts: dict[str, Any]) -> Tensor:
+    """The motion of a clip in each frame, as filmed and mirrored: 2 F STATE."""
+    moves = torch.from_numpy(states(facts))
+    return torch.stack([moves, moves * torch.from_numpy(MIRROR)])
+
+
 def motion_of(facts: dict[str, Any], codec: Codec) -> Tensor:
     """The motion of a clip, as filmed and mirrored, in the codec's latent steps: 2 T CHANNELS."""
-    moves = torch.from_numpy(states(facts))
-    return codec.steps(torch.stack([moves, moves * torch.from_numpy(MIRROR)]), PARTS).flatten(2)
+    return codec.steps(moves_of(facts), PARTS).flatten(2)
 
 
 def looks_of(facts: dict[str, Any]) -> Tensor:
@@ -85,25 +92,69 @@ def setting_of(facts: dict[str, Any]) -> Tensor:
     return torch.from_numpy(setting(facts["scene"]["place"], facts["scene"]["light"]))
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Which part of a clip is looked at: of its frames, from one on, perhaps backwards, and of its picture a window."""
+
+    first: int
+    frames: int
+    back: bool
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, frames: Tensor) -> Tensor:
+        """B F ... -> the frames of the cut."""
+        kept = frames[:, self.first : self.first + self.frames]
+        return kept.flip(1) if self.back else kept
+
+    def view(self, height: int, width: int, side: int) -> Tensor:
+        """What model/motion.py calls a view, of a picture of that size in tokens of `side` pixels: 3."""
+        pixel = 2 * math.tan(FOV / 2) / height
+        right, up = self.left + self.width / 2 - width / 2, height / 2 - self.top - self.height / 2
+        return torch.tensor([side, right, up]) * pixel
+
+
+def cut(draw: np.random.Generator, frames: int, height: int, width: int, stride: tuple[int, int, int]) -> Cut:
+    """A cut that lies askew to the codec's strides, a stride smaller where a clip has more than one."""
+    time, *sides = stride
+    first = int(draw.integers(time)) if frames > time else 0
+    (high, top), (wide, left) = ((n - side, int(draw.integers(side))) if n > side else (n, 0)
+                                 for n, side in zip((height, width), sides, strict=True))
+    kept = 1 + (frames - 1 - first) // time * time
+    return Cut(first, kept, bool(draw.random() < 0.5), top, left, high, wide)
+
+
 @torch.no_grad()
-def encode_shards(folder: Path, codec: Codec) -> Path:
-    """Encodes every finished shard that has no latents yet, as filmed and mirrored; returns the latents' folder."""
+def encode_shards(folder: Path, codec: Codec, cuts: int = 0) -> Path:
+    """Encodes every finished shard that has no latents yet, as filmed and mirrored; returns the latents' folder.
+
+    Each clip as a whole, and in so many cuts of it besides, whose files are named after them.
+    """
     out = folder / f"latents-{encoder_hash(codec)}-setting"
     for shard in shard_paths(folder):
-        path = out / f"{shard.stem}.safetensors"
-        if path.exists():
-            continue
-        tensors: dict[str, Tensor] = {}
-        facts: dict[str, dict[str, object]] = {}
-        for item in iter_clips(folder, shards=[shard]):
-            video = torch.from_numpy(item.clip.frames)[None].float() / 127.5 - 1
-            tensors[item.key] = codec.encode(torch.cat([video, video.flip(3)])).to(torch.bfloat16)
-            tensors[f"{item.key}.motion"] = motion_of(item.facts, codec)
-            tensors[f"{item.key}.looks"] = looks_of(item.facts)
-            tensors[f"{item.key}.setting"] = setting_of(item.facts)
-            grid = codec.grid(video.shape[1], video.shape[2], video.shape[3], item.clip.fps)
-            facts[item.key] = {"captions": said(item.key, item.facts), "seconds_per_step": grid.seconds_per_step}
-        write_tensors(path, tensors, {"facts": json.dumps(facts)})
+        paths = [out / f"{shard.stem}{f'-{number}' if number else ''}.safetensors" for number in range(cuts + 1)]
+        missing = [number for number, path in enumerate(paths) if not path.exists()]
+        found: dict[int, tuple[dict[str, Tensor], dict[str, Any]]] = {number: ({}, {}) for number in missing}
+        for item in iter_clips(folder, shards=[shard] if missing else []):
+            video = torch.from_numpy(item.clip.frames)[None]
+            videos, moves = torch.cat([video, video.flip(3)]), moves_of(item.facts)
+            _, frames, height, width, _ = video.shape
+            texts, looks, where = said(item.key, item.facts), looks_of(item.facts), setting_of(item.facts)
+            for number, (tensors, facts) in found.items():
+                part = Cut(0, frames, False, 0, 0, height, width)
+                if number:
+                    part = cut(stream(number, "cut", item.key), frames, height, width, codec.config.stride)
+                    tensors[f"{item.key}.view"] = part.view(height, width, codec.config.stride[1])
+                seen = part.of(videos)[:, :, part.top : part.top + part.height, part.left : part.left + part.width]
+                tensors[item.key] = codec.encode(seen.float() / 127.5 - 1).to(torch.bfloat16)
+                tensors[f"{item.key}.motion"] = codec.steps(part.of(moves), PARTS).flatten(2)
+                tensors[f"{item.key}.looks"], tensors[f"{item.key}.setting"] = looks, where
+                grid = codec.grid(part.frames, part.height, part.width, item.clip.fps)
+                facts[item.key] = {"captions": texts, "seconds_per_step": grid.seconds_per_step}
+        for number, (tensors, facts) in found.items():
+            write_tensors(paths[number], tensors, {"facts": json.dumps(facts)})
     return out
 
 
@@ -209,24 +260,25 @@ def around(spots: Tensor, part: Grid, grid: Grid, draw: np.random.Generator) -> 
 
 
 class Latents(Pool):
-    """Everything of a folder that is encoded so far."""
+    """Everything of a folder that is encoded so far, and so many cuts of each clip."""
 
-    def __init__(self, folder: Path, codec: Codec) -> None:
+    def __init__(self, folder: Path, codec: Codec, cuts: int = 0) -> None:
         super().__init__()
-        self.folder, self.codec = folder, codec
+        self.folder, self.codec, self.cuts = folder, codec, cuts
         self.read: set[str] = set()
         self.motions: dict[Bucket, list[Tensor]] = {}  # each 2 T CHANNELS: as filmed, mirrored
         self.looks: dict[Bucket, list[Tensor]] = {}  # each THINGS LOOKS
         self.settings: dict[Bucket, list[Tensor]] = {}  # each SETTING
+        self.views: dict[Bucket, list[Tensor]] = {}  # each 3
         self.refresh()
         if not self.clips:
             raise UserError(f"{folder} holds no finished shard", "render some: tenku world make --out DIR")
 
     def refresh(self) -> int:
         """Takes in shards finished since the last call; returns the number of clips held."""
-        out = encode_shards(self.folder, self.codec)
+        out = encode_shards(self.folder, self.codec, self.cuts)
         for path in sorted(out.glob("*.safetensors")):
-            if path.name in self.read:
+            if path.name in self.read or int(path.stem.partition("-")[2] or 0) > self.cuts:
                 continue
             tensors, header = read_tensors(path)
             for key, facts in json.loads(header["facts"]).items():
@@ -237,6 +289,8 @@ class Latents(Pool):
                 self.motions.setdefault(bucket, []).append(tensors[f"{key}.motion"])
                 self.looks.setdefault(bucket, []).append(tensors[f"{key}.looks"])
                 self.settings.setdefault(bucket, []).append(tensors[f"{key}.setting"])
+                view = tensors.get(f"{key}.view")  # none of a clip that is seen whole
+                self.views.setdefault(bucket, []).append(whole(Grid(1, rows, columns))[0] if view is None else view)
             self.read.add(path.name)
         return self.count
 
@@ -249,11 +303,12 @@ class Latents(Pool):
         settings = torch.stack([self.settings[bucket][p] for p, _ in picks])
         settings = settings * torch.from_numpy(draw.random((len(picks), 1)) >= UNTOLD)
         motion = torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks])
-        return features(motion, looks, settings, grid, rows)
+        return features(motion, looks, settings, grid, rows, torch.stack([self.views[bucket][p] for p, _ in picks]))
 
     def spots(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
         """Where one thing of each picked clip is on the grid: B T 2, row and column."""
-        where, there = spots(torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks]), grid)
+        motion = torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks])
+        where, there = spots(motion, grid, torch.stack([self.views[bucket][p] for p, _ in picks]))
         ones = [int(draw.integers(max(1, int(count)))) for count in there.sum(1)]
         return torch.stack([clip[:, one] for clip, one in zip(where, ones, strict=True)])
 

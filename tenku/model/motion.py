@@ -25,9 +25,10 @@ CHANNELS = PARTS * STATE
 STRIDE = 0.1  # how far motion goes from sample to sample, roughly, in its own units
 WAVES = (4.0, 2.0, 1.0, 0.5)  # metres: wavelengths in which a token's place beside a thing is told
 REACH = 1.2  # metres: how far around a thing tokens are told its pose
-TURNS = (1.0, 3.0, 9.0)  # per radian: frequencies in which directions are told
+TURNS = (1.0, 3.0, 9.0, 27.0)  # per radian: frequencies in which directions are told
+GROUND = (7.14, 3.57, 1.79, 0.89)  # metres: wavelengths in which a spot of the ground is told, those of its patterns
 _NEAR = 3 + 4 * len(WAVES) + 7  # of them fade out with the distance from a thing
-_CAMERA, _THING = 3 + 4 * len(TURNS), 3 + _NEAR  # numbers about the camera, about a thing, in each part
+_CAMERA, _THING = 5 + 4 * len(TURNS) + 4 * len(GROUND), 3 + _NEAR  # numbers about camera, about a thing, in each part
 FEATURES = 1 + PARTS * (_CAMERA + THINGS * _THING) + THINGS * LOOKS + SETTING + 2
 FARTHEST = 40.0  # metres: what a token looks at is thought to be this far where the ground is not nearer
 BEYOND = 3.0  # how far outside of the picture a position may lie, in tangents of the viewing angle
@@ -58,20 +59,32 @@ def timeline(grid: Grid) -> Grid:
     return Grid(grid.steps, 1, 1, grid.seconds_per_step)
 
 
-def features(motion: Tensor, looks: Tensor, setting: Tensor, grid: Grid, tokens: Tensor | None = None) -> Tensor:
+def whole(grid: Grid) -> Tensor:
+    """The view of a picture that is seen whole, 1 3: see `features`."""
+    return torch.tensor([[2 * math.tan(FOV / 2) / grid.rows, 0.0, 0.0]])
+
+
+def features(
+    motion: Tensor, looks: Tensor, setting: Tensor, grid: Grid, tokens: Tensor | None = None, view: Tensor | None = None
+) -> Tensor:
     """What each token of a grid is told, B N FEATURES: motion B T CHANNELS, looks B THINGS LOOKS, setting B SETTING.
 
     Looks and settings of zeros are not said, and left to the network's reading of the words. tokens: the numbers of
-    those that are asked for, B N, step after step and as many of each step; all of the grid's where left out.
+    those that are asked for, B N, step after step and as many of each step; all of the grid's where left out. view:
+    B 3, the side of a token, and how far right of and above the camera's axis the grid's middle is, in tangents of the
+    viewing angle; `whole` where left out.
     """
+    view = whole(grid) if view is None else view
     rows = motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)
-    x, y = (t[None, None] for t in _tangents(grid))  # 1 1 H W
+    x, y = (t[:, None] for t in _tangents(grid, view))  # B|1 1 H W
     if tokens is not None:  # B T N/T 1
-        at = (tokens % grid.tokens_per_step).unflatten(1, (grid.steps, -1, 1))
-        x, y = x.flatten()[at], y.flatten()[at]
+        at = tokens % grid.tokens_per_step
+        x, y = (t.flatten(1).expand(len(at), -1).gather(1, at).unflatten(1, (grid.steps, -1, 1)) for t in (x, y))
     rows = rows[:, :, None, None]  # B T 1 1 P STATE
     x, y = (t[..., None].expand(-1, -1, -1, -1, PARTS) for t in (x, y))
-    parts = [_directions(rows[..., :CAMERA], x, y)]
+    unit = view[:, 0, None, None, None, None]
+    point, depth = _behind(rows[..., :CAMERA], x, y)
+    parts = [_directions(rows[..., :CAMERA], x, y), _ground(rows[..., :CAMERA], point, depth, unit / 16)]
     for k in range(THINGS):
         thing = rows[..., CAMERA + k * THING : CAMERA + (k + 1) * THING]
         parts.append(_beside(thing, x, y) * (thing[..., 0] > 0.5)[..., None])
@@ -79,40 +92,62 @@ def features(motion: Tensor, looks: Tensor, setting: Tensor, grid: Grid, tokens:
     what = (_nearness(told)[..., None] * looks[:, None, None, None]).flatten(4)
     one = torch.ones_like(what[..., :1])
     where = setting[:, None, None, None].expand(*what.shape[:4], -1)
-    return torch.cat([one, told.flatten(4), what, where, _drift(rows[..., :CAMERA], x, y, grid)], -1).flatten(1, 3)
+    drift = _drift(rows[..., :CAMERA], point, x, y) * (8 / grid.tokens_per_step**0.5 / unit)  # in positions
+    return torch.cat([one, told.flatten(4), what, where, drift], -1).flatten(1, 3)
 
 
-def spots(motion: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+def spots(motion: Tensor, grid: Grid, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Where things are on the grid, B T THINGS 2, and which are there, B THINGS, in a motion B T CHANNELS.
 
-    Rows and columns of tokens, which may lie outside of the grid.
+    Rows and columns of tokens, which may lie outside of the grid. view: as in `features`.
     """
+    unit, right, up = (whole(grid) if view is None else view)[:, :, None, None].unbind(1)  # B|1 1 1
     rows = (motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)).mean(2)
     things = rows[..., CAMERA:].unflatten(-1, (THINGS, THING))
-    unit = 2 * math.tan(FOV / 2) / grid.rows  # of a token's side
-    row = (grid.rows - 1) / 2 - things[..., 2] / unit
-    column = (grid.columns - 1) / 2 + things[..., 1] / unit
+    row = (grid.rows - 1) / 2 - (things[..., 2] - up) / unit
+    column = (grid.columns - 1) / 2 + (things[..., 1] - right) / unit
     return torch.stack([row, column], -1), things[:, 0, :, 0] > 0.5
 
 
-def _drift(camera: Tensor, x: Tensor, y: Tensor, grid: Grid) -> Tensor:
-    """How far from a token one saw, in the first sample's picture, the point of the ground or the sky behind it.
+def _behind(camera: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The spot of the ground, or of the sky far away, behind each token, and how far along the view axis it is.
 
-    camera B T 1 1 P 5, tangents B|1 T|1 H W P -> B T H W 2, down and right in units of positions. A position shifted by
-    it stands still when the camera moves: for rotary attention, tokens of one spot of the world are then at one place
-    at all times, so what the world looks like there is looked up rather than worked out again. While the camera stands
-    it is 0.
+    camera B T 1 1 P 5, tangents B|1 T|1 H W P -> B T H W P 3 and B T H W P, metres.
     """
     right, up, back = _axes(camera)
-    ray = x[..., None] * right + y[..., None] * up - back  # B T H W P 3
+    ray = x[..., None] * right + y[..., None] * up - back
     fall = -ray[..., 2] / camera[..., 2].clamp(min=NEAREST)  # 1 over the length at which a ray meets the ground
-    point = camera[..., :3] + ray / fall.clamp(min=1 / FARTHEST)[..., None]
+    depth = 1 / fall.clamp(min=1 / FARTHEST)
+    return camera[..., :3] + ray * depth[..., None], depth
+
+
+def _ground(camera: Tensor, point: Tensor, depth: Tensor, least: Tensor) -> Tensor:
+    """Where in the world the spot behind each token is: B T H W P f. In all clips of a place the ground is alike.
+
+    A wave fades out where it is shorter than `least` of the picture, a tangent (arXiv:2103.13415, Eq. 14): beyond, and
+    in the sky, it says nothing.
+    """
+    pixel = least * depth.square() / camera[..., 2].clamp(min=NEAREST)  # metres that it covers
+    waves = []
+    for length in GROUND:
+        speed = 2 * math.pi / length
+        fade = torch.exp(-(speed * pixel).square() / 2)[..., None]
+        waves += [fade * (speed * point[..., :2]).cos(), fade * (speed * point[..., :2]).sin()]
+    return torch.cat([(point[..., :2] / 4).clamp(-3, 3), *waves], -1)
+
+
+def _drift(camera: Tensor, point: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """How far from a token one saw, in the first sample's picture, the point of the ground or the sky behind it.
+
+    camera B T 1 1 P 5, tangents B|1 T|1 H W P -> B T H W 2, tangents down and right. A position shifted by it stands
+    still when the camera moves: for rotary attention, tokens of one spot of the world are then at one place at all
+    times, so what the world looks like there is looked up rather than worked out again. While a camera stands it is 0.
+    """
     first = camera[:, :1, :, :, :1]
     across, above, behind = (((point - first[..., :3]) * axis).sum(-1) for axis in _axes(first))
     depth = (-behind).clamp(min=NEAREST)
     was = torch.stack([-above / depth, across / depth], -1).clamp(-BEYOND, BEYOND).mean(4)  # B T H W 2
-    unit = 8 / (grid.rows * grid.columns) ** 0.5 / (2 * math.tan(FOV / 2) / grid.rows)  # positions per tangent
-    return (was - torch.stack([-y, x], -1)[..., 0, :]) * unit
+    return was - torch.stack([-y, x], -1)[..., 0, :]
 
 
 def _axes(camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,13 +171,12 @@ def _nearness(told: Tensor) -> Tensor:
     return told[..., _CAMERA:].unflatten(-1, (THINGS, _THING))[..., 3].amax(-2)
 
 
-def _tangents(grid: Grid) -> tuple[Tensor, Tensor]:
-    """Right and up tangents of the viewing angle to the middle of each token, H W each."""
-    unit = 2 * math.tan(FOV / 2) / grid.rows  # of a token's side
-    y = ((grid.rows - 1) / 2 - torch.arange(grid.rows)) * unit
-    x = (torch.arange(grid.columns) - (grid.columns - 1) / 2) * unit
-    up, right = torch.meshgrid(y, x, indexing="ij")
-    return right, up
+def _tangents(grid: Grid, view: Tensor) -> tuple[Tensor, Tensor]:
+    """Right and up tangents of the viewing angle to the middle of each token, B|1 H W each."""
+    unit, right, up = view[:, :, None, None].unbind(1)
+    y = up + ((grid.rows - 1) / 2 - torch.arange(grid.rows)[:, None]) * unit
+    x = right + (torch.arange(grid.columns) - (grid.columns - 1) / 2) * unit
+    return x.expand(-1, grid.rows, -1), y.expand(-1, -1, grid.columns)
 
 
 def _directions(camera: Tensor, x: Tensor, y: Tensor) -> Tensor:

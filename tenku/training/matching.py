@@ -30,7 +30,7 @@ from tenku.world import captions as world_captions
 
 DROPOUT = 0.1  # share of captions left out, so that guidance has something to compare with
 FOCUS = 6.0  # how much more a token in the middle of a thing counts
-NEAR, BEHIND = 0.7, 0.25  # a sketch is learnt from tokens nearer to a thing than this, and from a share of the others
+NEAR, BEHIND = 0.7, 0.5  # a sketch is learnt from tokens nearer to a thing than this, and from a share of the others
 PER_STEP_NOISE = 0.25  # share of groups whose latent steps have noise levels of their own
 
 

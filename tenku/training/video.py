@@ -17,6 +17,8 @@ from tenku.model.codec import Codec
 from tenku.training.matching import Fit, fit, fresh
 from tenku.training.samples import write_samples
 
+CUTS = 3  # of each clip besides the whole: a sketch soon knows by heart where things lie between its tokens' borders
+
 
 @dataclass(frozen=True)
 class VideoTraining:
@@ -49,7 +51,7 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
     if not args.data.is_dir():
         raise UserError(f"no such folder: {args.data}", "render some clips first: tenku world make --out DIR")
     codec = Codec.load(args.codec)
-    latents = Latents(args.data, codec)
+    latents = Latents(args.data, codec, CUTS if args.sketch else 0)
     model = fresh(TRANSFORMER_PRESETS[args.preset], args.seed, args.start)
     codec.save(args.out / "codec.safetensors")  # the run's folder is a model that `tenku generate --model` loads
 

@@ -8,10 +8,10 @@ import torch
 
 from tenku.inputs import Track, camera_file, moves
 from tenku.model.motion import CHANNELS, PARTS, motion_from
-from tenku.sampling.control import axes, filmed_from, lead, on_samples, on_steps, rigid, there_and_back, times
+from tenku.sampling.control import axes, filmed_from, lead, on_samples, on_steps, there_and_back, times
 from tenku.world.camera import FOV
 from tenku.world.grammar import draw, variant
-from tenku.world.motion import CAMERA, MIDDLE, SPREAD, STATE, THING, states
+from tenku.world.motion import CAMERA, MIDDLE, SPREAD, STATE, states
 from tenku.world.simulate import Format, render
 
 SHAPE = Format(64, 48, 17, 16.0)
@@ -130,15 +130,6 @@ def test_there_and_back_is_a_smooth_circle_where_things_are_in_sight(rows):
     late = rows.copy()
     late[: len(rows) // 2, CAMERA + 2] = 3.0  # above the picture in the first half
     assert np.abs(there_and_back(late, ASPECT)[:, CAMERA + 2]).max() < 1
-
-
-def test_things_are_turned_and_never_stretched(rows):
-    assert np.allclose(rigid(rows), rows, atol=1e-5)  # as the world has them; what is not there stays so
-    bent = rows * np.random.default_rng(0).uniform(0.6, 1.5, rows.shape)
-    mended = rigid(bent)
-    turns = mended[:, CAMERA : CAMERA + THING][:, 4:].reshape(-1, 2, 3)
-    assert np.allclose(turns @ turns.transpose(0, 2, 1), np.eye(2), atol=1e-6)
-    assert np.array_equal(mended[:, : CAMERA + 4], bent[:, : CAMERA + 4])
 
 
 def test_samples_have_the_times_of_their_frames():

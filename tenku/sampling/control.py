@@ -71,18 +71,6 @@ def there_and_back(rows: np.ndarray, aspect: float) -> np.ndarray:
     return (1 - share) * rows[low] + share * rows[low + 1]
 
 
-def rigid(rows: np.ndarray) -> np.ndarray:
-    """Plain samples M STATE whose things are turned and never stretched: the nearest rotations.
-
-    Dreamt ones are near to rotations and none, and no clip ever looked like that.
-    """
-    things = rows[:, CAMERA:].reshape(len(rows), THINGS, THING).copy()
-    outer, _, inner = np.linalg.svd(things[..., 4:].reshape(len(rows), THINGS, 2, 3), full_matrices=False)
-    there = things[..., :1] > 0.5
-    things[..., 4:] = np.where(there, (outer @ inner).reshape(len(rows), THINGS, 6), things[..., 4:])
-    return np.concatenate([rows[:, :CAMERA], things.reshape(len(rows), -1)], 1)
-
-
 def on_samples(motion: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
     """Applies a change of plain samples M STATE to a motion 1 T CHANNELS."""
     plain = motion[0].reshape(-1, STATE).double().numpy() * SPREAD + MIDDLE

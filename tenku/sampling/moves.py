@@ -16,7 +16,7 @@ from tenku.engines.bundled import Engine
 from tenku.model import flow
 from tenku.model.motion import CHANNELS, motion_from, steps_of, timeline, told_of
 from tenku.model.patches import Grid, scale_of
-from tenku.sampling.control import STATE, lead, on_samples, on_steps, rigid, times
+from tenku.sampling.control import STATE, lead, on_samples, on_steps, times
 from tenku.sampling.plan import Plan, Round
 from tenku.sampling.window import Window, solve, what_is_told
 
@@ -74,8 +74,8 @@ class Moves:
             dreamt[:, int(head == 0) :] *= plan.motion
             if not head:
                 dreamt[:, 0, STATE:] *= plan.motion
-        rows = on_samples(motion_from(torch.cat([coded, dreamt], 1)), rigid)
-        return torch.cat([before, (on_samples(rows, obey) if obey else rows)[:, head:]], 1)
+        rows = motion_from(torch.cat([coded, dreamt], 1))
+        return on_samples(rows, obey) if obey else rows
 
     def _clock(self, part: Round) -> np.ndarray:
         clock = times(self.whole.steps, self.whole.seconds_per_step).reshape(self.whole.steps, -1)

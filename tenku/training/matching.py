@@ -132,7 +132,7 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
 def sketch_loss(model: Transformer, group: Group, draw: np.random.Generator) -> tuple[Tensor, int]:
     """Mean squared error of the sketch, with the weights of `group_loss`, and the tokens that it was measured on.
 
-    No word, no noise and no other token has a part in a sketch, so most tokens that are far from all things are left
+    No word, no noise and no other token has a part in a sketch, so half of the tokens that are far from things are left
     out: what is behind is soon learnt, things are not.
     """
     if group.motion is None:

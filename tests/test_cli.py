@@ -240,14 +240,15 @@ def test_an_interrupted_run_leaves_nothing_behind(tiny_model, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_generating_opens_no_connection(tiny_model, tmp_path):
+def test_generating_opens_no_connection_and_loads_no_compiler(tiny_model, tmp_path):
+    """torch's compiler costs 2 s at every start, and a single wrong call on the way loads it."""
     program = """
 import sys
 seen = []
 sys.addaudithook(lambda event, args: seen.append(event) if event.startswith("socket.") else None)
 from tenku.cli import main
 code = main(sys.argv[1:]) or main(["verify", sys.argv[-1]])
-print("SEEN", code, *seen)
+print("SEEN", code, *seen, *{"torch._dynamo", "sympy"} & set(sys.modules))
 """
     out = tmp_path / "out.mp4"
     asked = ["generate", "a red ball", "--steps", "1", "--size", "64x48", "--seconds", "0.5"]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tenku.errors import UserError
 
@@ -68,11 +69,25 @@ def save_module(
     write_tensors(path, state, header)
 
 
+class _Unfilled(TorchFunctionMode):
+    """Within it modules begin without first values, for whoever brings all of them from a file.
+
+    Not for the numbers' sake, which cost nothing on the device "meta": drawing normal ones there makes torch import its
+    compiler, 2 s at every start.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)
+
+
 def load_module(path: Path, build: Callable[[dict[str, Any]], M]) -> M:
     """Builds the module from the header's config and loads it strictly, in float32."""
     state, header = read_tensors(path)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             module = build(json.loads(header["config"]))
         if header["kind"] != type(module).__name__:
             raise ValueError(header["kind"])

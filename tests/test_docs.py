@@ -134,6 +134,7 @@ def test_the_readmes_commands_run(tmp_path, bodies, monkeypatch):
             assert main([*words[1:], *few]) == 0, words
         if commands(body) is not None:
             continue
+        body = body.replace("\nshots:\n", f"\nsteps: {FEW}\nshots:\n")  # of a storyboard
         done = subprocess.run(["bash", "-euo", "pipefail", "-c", body], cwd=tmp_path, env=environment,
                               capture_output=True, text=True, timeout=500, check=False)
         assert done.returncode == 0, f"{body}\n{done.stdout}\n{done.stderr}"

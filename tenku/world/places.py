@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from tenku.rng import stream
-from tenku.world.landmarks import LANDMARKS
+from tenku.world import landmarks, scenery
 from tenku.world.parts import RGB, SOLID_GROUP, Kit, attach
 
 FACE = 96  # pixels of a side of the painted sky's cube
@@ -77,8 +77,8 @@ def air(place: str, light: str) -> tuple[float, float]:
     return _AIR[light]
 
 
-def dress(spec: Any, place: str, light: str, rng: np.random.Generator) -> None:
-    """Puts ground, sky, lamps, haze and landmarks into a MuJoCo spec."""
+def dress(spec: Any, place: str, light: str, seed: int) -> None:
+    """Puts ground, sky, lamps, haze and the landmarks of a seed into a MuJoCo spec."""
     start, end = air(place, light)
     spec.visual.map.fogstart, spec.visual.map.fogend = start, end
     spec.visual.rgba.fog = (*horizon(place, light), 1.0)
@@ -93,7 +93,7 @@ def dress(spec: Any, place: str, light: str, rng: np.random.Generator) -> None:
                             material="ground", contype=0, conaffinity=0)  # fmt: skip
     _lamps(spec, place, light)
     kit = Kit()
-    LANDMARKS[place](kit, rng, light)
+    landmarks.build(kit, place, light, scenery.landmarks(place, seed))
     if place == "city street":
         _texture_material(spec, "windows", _windows(light), 32, 0.7, emission=0.35 if light == "night" else 0.0)
     for index, part in enumerate(kit.parts):

@@ -61,7 +61,7 @@ def build(scene: Scene, seconds: float, aspect: float, buffer: tuple[int, int], 
     rng = stream(scene.seed, "stage")
     room = room_for(scene, seconds, aspect, rng)
     spec = _empty(buffer, fps, places.GRAVITY.get(scene.place, places.EARTH_GRAVITY))
-    places.dress(spec, scene.place, scene.light, stream(scene.seed, "landmarks"))
+    places.dress(spec, scene.place, scene.light, scene.seed)
     spots = spots_for(scene, room, rng)
     drafts = [_draft(spec, i, thing, spots[i], scene, room) for i, thing in enumerate(scene.things)]
     swell = _swell(spec, rng) if scene.place == "open sea" else []

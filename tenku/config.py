@@ -49,7 +49,7 @@ class TransformerConfig(Config):
     text_depth: int = 2  # blocks that read the prompt alone, before the context joins
     vocabulary: int = 512  # rows of the word table
     max_words: int = 96  # words of a prompt that are read
-    motion: int = 598  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
+    motion: int = 690  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
 
     @property
     def heads(self) -> int:

@@ -7,14 +7,17 @@ import pytest
 import torch
 
 from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS
-from tenku.data.latents import Cut, cut, looks_of, motion_of
+from tenku.data.cuts import Cut, cut
+from tenku.data.latents import looks_of, motion_of
 from tenku.model.codec import Codec
 from tenku.model.motion import (
+    BESIDE,
     CHANNELS,
     FEATURES,
     GROUND,
     PARTS,
     REACH,
+    SCENERY,
     features,
     motion_from,
     nearness,
@@ -40,11 +43,13 @@ from tenku.world.motion import (
     rotations,
     states,
 )
+from tenku.world.scenery import LANDMARK, LANDMARKS
 from tenku.world.simulate import Format, render
 
 SHAPE = Format(64, 48, 17, 16.0)
 NOTHING = torch.zeros(1, THINGS, LOOKS)  # said of what things are
 NOWHERE = torch.zeros(1, SETTING)
+EMPTY = torch.zeros(1, LANDMARKS, LANDMARK)
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +130,11 @@ def test_the_tokens_nearest_to_a_thing_are_told_so_and_a_mirror_turns_it_round(f
     grid = codec.grid(SHAPE.frames, SHAPE.height, SHAPE.width, SHAPE.fps)
     motion = motion_of(facts, codec)
     assert motion.shape == (2, grid.steps, CHANNELS)
-    told = features(motion, NOTHING.expand(2, -1, -1), NOWHERE.expand(2, -1), grid)
+    told = features(motion, NOTHING.expand(2, -1, -1), NOWHERE.expand(2, -1), EMPTY.expand(2, -1, -1), grid)
     assert told.shape == (2, grid.tokens, FEATURES)
     assert (told[..., 0] == 1).all()
     some = torch.arange(grid.tokens).view(grid.steps, -1)[:, [[3, 0], [1, 2]]].transpose(0, 1).flatten(1)
-    asked = features(motion, NOTHING.expand(2, -1, -1), NOWHERE.expand(2, -1), grid, some)
+    asked = features(motion, NOTHING.expand(2, -1, -1), NOWHERE.expand(2, -1), EMPTY.expand(2, -1, -1), grid, some)
     assert torch.equal(asked, told[torch.arange(2)[:, None], some])
     # the first number that fades out with the distance from the first thing, for the first part of each step
     seen = told.unflatten(1, (grid.steps, grid.rows, grid.columns))
@@ -175,7 +180,7 @@ def test_a_spot_of_the_world_is_told_and_its_position_stands_still() -> None:
         # of each frame alone, as if every latent step held one
         alone = torch.from_numpy(states(seen))[None, :, None].expand(-1, -1, PARTS, -1).flatten(2)
         frames = Grid(SHAPE.frames, grid.rows, grid.columns)
-        told = features(alone, NOTHING, NOWHERE, frames)[0].unflatten(0, (SHAPE.frames, grid.rows, grid.columns))
+        told = features(alone, NOTHING, NOWHERE, EMPTY, frames)[0].unflatten(0, (SHAPE.frames, grid.rows, grid.columns))
         drift = told[..., -2:]
         unit = 8 / (grid.rows * grid.columns) ** 0.5
         first, last = (np.array(seen["cameras"][i]) for i in (0, -1))
@@ -205,7 +210,8 @@ def test_a_cut_is_told_what_its_window_sees() -> None:
     alone = torch.from_numpy(states(seen.facts))[None, numbers][:, :, None].expand(-1, -1, PARTS, -1).flatten(2)
     grid = Grid(part.frames, part.height // 16, part.width // 16)
     view = part.view(SHAPE.height, SHAPE.width, 16)[None]
-    told = features(alone, NOTHING, NOWHERE, grid, view=view)[0].unflatten(0, (grid.steps, grid.rows, grid.columns))
+    told = features(alone, NOTHING, NOWHERE, EMPTY, grid, view=view)[0]
+    told = told.unflatten(0, (grid.steps, grid.rows, grid.columns))
     camera = np.array(seen.facts["cameras"][3])  # of the cut's last frame
     focal, row, column = SHAPE.height / 2 / np.tan(FOV / 2), grid.rows - 1, 0
     right, up = part.left + 16 * column + 8 - SHAPE.width / 2, SHAPE.height / 2 - part.top - 16 * row - 8
@@ -231,8 +237,8 @@ def test_cuts_lie_anywhere_and_keep_whole_tokens() -> None:
 def test_what_things_are_is_told_near_them(facts: dict) -> None:
     motion = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))
     grid, looks = Grid(motion.shape[1], 3, 4), looks_of(facts)
-    told = features(motion, looks.expand(2, -1, -1), NOWHERE.expand(2, -1), grid)
-    what = told[..., -2 - SETTING - THINGS * LOOKS : -2 - SETTING].unflatten(-1, (THINGS, LOOKS))
+    told = features(motion, looks.expand(2, -1, -1), NOWHERE.expand(2, -1), EMPTY.expand(2, -1, -1), grid)
+    what = told[..., -2 - SCENERY - SETTING - BESIDE * LOOKS : -2 - SCENERY - SETTING].unflatten(-1, (BESIDE, LOOKS))
     near = nearness(told)[0]
     assert torch.allclose(what[0, int(near.argmax()), 0], near.max() * looks[0])
     assert what[0, int(near.argmin()), 0, :-1].max() < 0.5 * near.max()
@@ -241,3 +247,16 @@ def test_what_things_are_is_told_near_them(facts: dict) -> None:
     assert int(looks[0, : len(SUBJECTS)].argmax()) == SUBJECTS.index(thing["subject"])
     assert int(looks[0, len(SUBJECTS) : -1].argmax()) == list(COLOURS).index(thing["colour"])
     assert np.exp(float(looks[0, -1]) * HEIGHT_SPREAD) == pytest.approx(thing["height"], rel=1e-3)
+
+
+def test_tokens_are_told_of_the_nearest_things_whatever_their_order() -> None:
+    scene = next(scene for scene in map(draw, range(99)) if len(scene.things) == THINGS)
+    facts = render(scene, SHAPE).facts
+    motion, looks = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))[:1], looks_of(facts)[None]
+    grid = Grid(motion.shape[1], 5, 7)
+    told = features(motion, looks, NOWHERE, EMPTY, grid)
+    rows = motion.unflatten(2, (PARTS, STATE))
+    things = rows[..., CAMERA:].unflatten(-1, (THINGS, THING))[..., [2, 0, 1], :].flatten(-2)
+    turned = torch.cat([rows[..., :CAMERA], things], -1).flatten(2)
+    assert torch.equal(features(turned, looks[:, [2, 0, 1]], NOWHERE, EMPTY, grid), told)
+    assert not torch.equal(features(turned, looks, NOWHERE, EMPTY, grid), told)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tenku import rng
 from tenku.cli import main
 from tenku.config import MOTION_PRESETS, TRANSFORMER_PRESETS
 from tenku.data.latents import KNOWN, Group, Latents, Motions, caption_batch, known_set, mirrored
-from tenku.data.shards import iter_clips
+from tenku.data.shards import iter_clips, iter_facts
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors
 from tenku.model.codec import Codec
@@ -107,6 +108,22 @@ def test_motion_is_learnt(world: Path, codec: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another size"):
         train_motion(MotionTraining(world, codec, tmp_path / "other", start=tmp_path / "motion.safetensors"))
     assert loss(trained, motions) < 0.75 * loss(fresh, motions)
+
+
+def test_what_cameras_and_things_do_rarely_is_learnt_oftener(world: Path, codec: Path) -> None:
+    motions = Motions((world,), Codec.load(codec))
+    bucket = max(motions.clips, key=lambda bucket: len(motions.clips[bucket]))  # 64x48x17
+    told = [facts for _, facts in iter_facts(world) if facts["width"] == 64]
+    draw = np.random.default_rng(0)
+    picked = Counter(motions.pick(bucket, draw) for _ in range(4000))
+    assert set(picked) == set(range(len(told)))
+    cameras = Counter(facts["scene"]["camera"] for _, facts in iter_facts(world))
+    actions = Counter(facts["things"][0]["action"] for _, facts in iter_facts(world))
+    often = [cameras[facts["scene"]["camera"]] * actions[facts["things"][0]["action"]] for facts in told]
+    assert max(often) > 2 * min(often)
+    expected = np.array(often) ** -0.5
+    found = np.array([picked[i] for i in range(len(told))]) / 4000
+    assert np.allclose(found, expected / expected.sum(), atol=0.03)
 
 
 def test_groups_side_by_side_add_up_to_the_same_gradient(world: Path, codec: Path) -> None:

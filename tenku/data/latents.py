@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tenku.data.cuts import Cut, cut
 from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
@@ -30,7 +31,7 @@ from tenku.model.codec import Codec
 from tenku.model.motion import PARTS, features, spots, steps_of, told_of, whole
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
-from tenku.world.camera import FOV
+from tenku.world import scenery
 from tenku.world.captions import REGISTERS, caption
 from tenku.world.motion import MIRROR, looks, setting, states
 
@@ -92,38 +93,10 @@ def setting_of(facts: dict[str, Any]) -> Tensor:
     return torch.from_numpy(setting(facts["scene"]["place"], facts["scene"]["light"]))
 
 
-@dataclass(frozen=True)
-class Cut:
-    """Which part of a clip is looked at: of its frames, from one on, perhaps backwards, and of its picture a window."""
-
-    first: int
-    frames: int
-    back: bool
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, frames: Tensor) -> Tensor:
-        """B F ... -> the frames of the cut."""
-        kept = frames[:, self.first : self.first + self.frames]
-        return kept.flip(1) if self.back else kept
-
-    def view(self, height: int, width: int, side: int) -> Tensor:
-        """What model/motion.py calls a view, of a picture of that size in tokens of `side` pixels: 3."""
-        pixel = 2 * math.tan(FOV / 2) / height
-        right, up = self.left + self.width / 2 - width / 2, height / 2 - self.top - self.height / 2
-        return torch.tensor([side, right, up]) * pixel
-
-
-def cut(draw: np.random.Generator, frames: int, height: int, width: int, stride: tuple[int, int, int]) -> Cut:
-    """A cut that lies askew to the codec's strides, a stride smaller where a clip has more than one."""
-    time, *sides = stride
-    first = int(draw.integers(time)) if frames > time else 0
-    (high, top), (wide, left) = ((n - side, int(draw.integers(side))) if n > side else (n, 0)
-                                 for n, side in zip((height, width), sides, strict=True))
-    kept = 1 + (frames - 1 - first) // time * time
-    return Cut(first, kept, bool(draw.random() < 0.5), top, left, high, wide)
+def scenery_of(facts: dict[str, Any]) -> Tensor:
+    """What stands around the stage of a clip, as filmed and mirrored: 2 LANDMARKS LANDMARK."""
+    place, seed = facts["scene"]["place"], facts["scene"]["seed"]
+    return torch.stack([torch.from_numpy(scenery.told(place, seed, mirror=mirror)) for mirror in (False, True)])
 
 
 @torch.no_grad()
@@ -132,7 +105,7 @@ def encode_shards(folder: Path, codec: Codec, cuts: int = 0) -> Path:
 
     Each clip as a whole, and in so many cuts of it besides, whose files are named after them.
     """
-    out = folder / f"latents-{encoder_hash(codec)}-setting"
+    out = folder / f"latents-{encoder_hash(codec)}-scenery"
     for shard in shard_paths(folder):
         paths = [out / f"{shard.stem}{f'-{number}' if number else ''}.safetensors" for number in range(cuts + 1)]
         missing = [number for number, path in enumerate(paths) if not path.exists()]
@@ -142,6 +115,7 @@ def encode_shards(folder: Path, codec: Codec, cuts: int = 0) -> Path:
             videos, moves = torch.cat([video, video.flip(3)]), moves_of(item.facts)
             _, frames, height, width, _ = video.shape
             texts, looks, where = said(item.key, item.facts), looks_of(item.facts), setting_of(item.facts)
+            around = scenery_of(item.facts)
             for number, (tensors, facts) in found.items():
                 part = Cut(0, frames, False, 0, 0, height, width)
                 if number:
@@ -151,6 +125,7 @@ def encode_shards(folder: Path, codec: Codec, cuts: int = 0) -> Path:
                 tensors[item.key] = codec.encode(seen.float() / 127.5 - 1).to(torch.bfloat16)
                 tensors[f"{item.key}.motion"] = codec.steps(part.of(moves), PARTS).flatten(2)
                 tensors[f"{item.key}.looks"], tensors[f"{item.key}.setting"] = looks, where
+                tensors[f"{item.key}.scenery"] = around
                 grid = codec.grid(part.frames, part.height, part.width, item.clip.fps)
                 facts[item.key] = {"captions": texts, "seconds_per_step": grid.seconds_per_step}
         for number, (tensors, facts) in found.items():
@@ -195,6 +170,10 @@ class Pool:
         """Latent steps of the longest clip."""
         return max(bucket[0] for bucket in self.clips)
 
+    def pick(self, bucket: Bucket, draw: np.random.Generator) -> int:
+        """The number of a clip of a bucket; each is as likely as any other."""
+        return int(draw.integers(len(self.clips[bucket])))
+
     def scale(self, grid: Grid, aspect: float) -> Tensor:
         """What the network is told of the grid as a whole."""
         return scale_of(grid)
@@ -223,7 +202,7 @@ class Pool:
         canvas, known, runs = known_set(draw, part)
         register = REGISTERS[draw.integers(len(REGISTERS))]
         count = max(1, round(budget / (part.tokens * repeats(len(canvas)) + 32)))
-        picks = [(int(draw.integers(len(self.clips[bucket]))), int(draw.integers(2))) for _ in range(count)]
+        picks = [(self.pick(bucket, draw), int(draw.integers(2))) for _ in range(count)]
         tokens = torch.stack([self.clips[bucket][p][m, :length] for p, m in picks]).flatten(1, 3).float()
         captions = []
         for p, m in picks:
@@ -269,6 +248,7 @@ class Latents(Pool):
         self.motions: dict[Bucket, list[Tensor]] = {}  # each 2 T CHANNELS: as filmed, mirrored
         self.looks: dict[Bucket, list[Tensor]] = {}  # each THINGS LOOKS
         self.settings: dict[Bucket, list[Tensor]] = {}  # each SETTING
+        self.sceneries: dict[Bucket, list[Tensor]] = {}  # each 2 LANDMARKS LANDMARK: as filmed, mirrored
         self.views: dict[Bucket, list[Tensor]] = {}  # each 3
         self.refresh()
         if not self.clips:
@@ -289,6 +269,7 @@ class Latents(Pool):
                 self.motions.setdefault(bucket, []).append(tensors[f"{key}.motion"])
                 self.looks.setdefault(bucket, []).append(tensors[f"{key}.looks"])
                 self.settings.setdefault(bucket, []).append(tensors[f"{key}.setting"])
+                self.sceneries.setdefault(bucket, []).append(tensors[f"{key}.scenery"])
                 view = tensors.get(f"{key}.view")  # none of a clip that is seen whole
                 self.views.setdefault(bucket, []).append(whole(Grid(1, rows, columns))[0] if view is None else view)
             self.read.add(path.name)
@@ -302,8 +283,11 @@ class Latents(Pool):
         looks = looks * torch.from_numpy(draw.random((*looks.shape[:2], 1)) >= UNTOLD)
         settings = torch.stack([self.settings[bucket][p] for p, _ in picks])
         settings = settings * torch.from_numpy(draw.random((len(picks), 1)) >= UNTOLD)
+        around = torch.stack([self.sceneries[bucket][p][m] for p, m in picks])
+        around = around * torch.from_numpy(draw.random((len(picks), 1, 1)) >= UNTOLD)
         motion = torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks])
-        return features(motion, looks, settings, grid, rows, torch.stack([self.views[bucket][p] for p, _ in picks]))
+        views = torch.stack([self.views[bucket][p] for p, _ in picks])
+        return features(motion, looks, settings, around, grid, rows, views)
 
     def spots(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
         """Where one thing of each picked clip is on the grid: B T 2, row and column."""
@@ -318,13 +302,26 @@ class Motions(Pool):
 
     def __init__(self, folders: Sequence[Path], codec: Codec) -> None:
         super().__init__()
+        kinds: dict[Bucket, list[tuple[str, str]]] = {}  # camera and what the first thing does, of each clip
         for folder in folders:
             for key, facts in iter_facts(folder):
                 grid = codec.grid(facts["frames"], facts["height"], facts["width"], facts["fps"])
                 bucket = (grid.steps, 1, 1, grid.seconds_per_step, facts["width"] / facts["height"])
                 self.add(bucket, steps_of(motion_of(facts, codec))[:, :, None, None], said(key, facts))
+                kinds.setdefault(bucket, []).append((facts["scene"]["camera"], facts["things"][0]["action"]))
         if not self.clips:
             raise UserError(f"{folders[0]} holds no finished shard", "render some: tenku world make --out DIR")
+
+        # A clip is drawn the oftener, the rarer its camera and its action are: words ask for all of them alike.
+        cameras, actions = (Counter(pair[i] for some in kinds.values() for pair in some) for i in (0, 1))
+        self.shares: dict[Bucket, np.ndarray] = {}
+        for bucket, some in kinds.items():
+            weight = np.cumsum([(cameras[camera] * actions[action]) ** -0.5 for camera, action in some])
+            self.shares[bucket] = weight / weight[-1]
+
+    def pick(self, bucket: Bucket, draw: np.random.Generator) -> int:
+        """The number of a clip of a bucket."""
+        return int(np.searchsorted(self.shares[bucket], draw.random(), side="right"))
 
     def scale(self, grid: Grid, aspect: float) -> Tensor:
         """What the network is told of the clip as a whole: how much time a step takes, how wide the picture is."""

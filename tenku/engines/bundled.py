@@ -19,7 +19,7 @@ from tenku.model.codec import Codec
 from tenku.model.text import Words, padded
 from tenku.model.transformer import Transformer
 from tenku.sampling.solvers import Velocity
-from tenku.world import mentions
+from tenku.world import mentions, scenery
 from tenku.world.motion import looks, setting
 
 BUNDLED = Path(__file__).parent.parent / "weights"  # weights/<name>/codec.safetensors, transformer.safetensors
@@ -60,6 +60,11 @@ class Engine:
     def setting(self, prompt: str) -> Tensor:
         """Place and light of a prompt, as far as it says: 1 SETTING."""
         return torch.from_numpy(setting(*mentions.setting(prompt)))[None]
+
+    def scenery(self, prompt: str, seed: int | None) -> Tensor:
+        """What stands around the stage of a prompt's place, drawn from a seed, if any: 1 LANDMARKS LANDMARK."""
+        place, _ = mentions.setting(prompt)
+        return torch.from_numpy(scenery.told(place, seed) if seed is not None else scenery.told(None, 0))[None]
 
     def notes(self, prompt: str) -> tuple[str, ...]:
         """What of a prompt is read otherwise than written, or not at all."""

@@ -14,22 +14,40 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tenku.model.patches import Grid
 from tenku.world.camera import FOV
-from tenku.world.motion import CAMERA, LOOKS, MIDDLE, NEAREST, SETTING, SPREAD, STATE, THING, THINGS
+from tenku.world.motion import (
+    CAMERA,
+    HEIGHT_SPREAD,
+    LOOKS,
+    MIDDLE,
+    NEAREST,
+    SETTING,
+    SPREAD,
+    STATE,
+    THING,
+    THINGS,
+)
+from tenku.world.scenery import KINDS
 
 PARTS = 4  # samples of the motion in a latent step
 CHANNELS = PARTS * STATE
 STRIDE = 0.1  # how far motion goes from sample to sample, roughly, in its own units
-WAVES = (4.0, 2.0, 1.0, 0.5)  # metres: wavelengths in which a token's place beside a thing is told
+WAVES = (1.0, 0.5)  # metres: wavelengths in which a token's place beside a thing is told
+INSIDE = (1.8, 0.9, 0.45)  # of a thing's height: wavelengths in which its place within the thing is told
 REACH = 1.2  # metres: how far around a thing tokens are told its pose
 TURNS = (1.0, 3.0, 9.0, 27.0)  # per radian: frequencies in which directions are told
 GROUND = (7.14, 3.57, 1.79, 0.89)  # metres: wavelengths in which a spot of the ground is told, those of its patterns
-_NEAR = 3 + 4 * len(WAVES) + 7  # of them fade out with the distance from a thing
+BESIDE = 2  # things of which each token is told: the nearest, so what is learnt of one thing is learnt of all
+AROUND = 2  # landmarks of which each token is told: the nearest in the picture
+ACROSS = (2.0, 0.7)  # of a landmark's width and height: wavelengths in which its place there is told
+_NEAR = 3 + 4 * len(WAVES) + 7 + 6 + 6 * len(INSIDE)  # of them fade out with the distance from a thing
 _CAMERA, _THING = 5 + 4 * len(TURNS) + 4 * len(GROUND), 3 + _NEAR  # numbers about camera, about a thing, in each part
-FEATURES = 1 + PARTS * (_CAMERA + THINGS * _THING) + THINGS * LOOKS + SETTING + 2
+SCENERY = 1 + AROUND * (PARTS * (3 + 4 * len(ACROSS)) + KINDS + 6)  # numbers about what stands around
+FEATURES = 1 + PARTS * (_CAMERA + BESIDE * _THING) + BESIDE * LOOKS + SETTING + SCENERY + 2
 FARTHEST = 40.0  # metres: what a token looks at is thought to be this far where the ground is not nearer
 BEYOND = 3.0  # how far outside of the picture a position may lie, in tangents of the viewing angle
 
@@ -65,14 +83,16 @@ def whole(grid: Grid) -> Tensor:
 
 
 def features(
-    motion: Tensor, looks: Tensor, setting: Tensor, grid: Grid, tokens: Tensor | None = None, view: Tensor | None = None
+    motion: Tensor, looks: Tensor, setting: Tensor, scenery: Tensor, grid: Grid, tokens: Tensor | None = None,
+    view: Tensor | None = None,
 ) -> Tensor:
-    """What each token of a grid is told, B N FEATURES: motion B T CHANNELS, looks B THINGS LOOKS, setting B SETTING.
+    """What each token of a grid is told, B N FEATURES: motion B T CHANNELS, looks B THINGS LOOKS, setting B SETTING,
+    scenery B LANDMARKS LANDMARK.
 
-    Looks and settings of zeros are not said, and left to the network's reading of the words. tokens: the numbers of
-    those that are asked for, B N, step after step and as many of each step; all of the grid's where left out. view:
-    B 3, the side of a token, and how far right of and above the camera's axis the grid's middle is, in tangents of the
-    viewing angle; `whole` where left out.
+    Looks, settings and scenery of zeros are not said, and left to the network's reading of the words. tokens: the
+    numbers of those that are asked for, B N, step after step and as many of each step; all of the grid's where left
+    out. view: B 3, the side of a token, and how far right of and above the camera's axis the grid's middle is, in
+    tangents of the viewing angle; `whole` where left out.
     """
     view = whole(grid) if view is None else view
     rows = motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)
@@ -85,15 +105,16 @@ def features(
     unit = view[:, 0, None, None, None, None]
     point, depth = _behind(rows[..., :CAMERA], x, y)
     parts = [_directions(rows[..., :CAMERA], x, y), _ground(rows[..., :CAMERA], point, depth, unit / 16)]
-    for k in range(THINGS):
-        thing = rows[..., CAMERA + k * THING : CAMERA + (k + 1) * THING]
-        parts.append(_beside(thing, x, y) * (thing[..., 0] > 0.5)[..., None])
-    told = torch.cat(parts, -1)  # B T H W P f
-    what = (_nearness(told)[..., None] * looks[:, None, None, None]).flatten(4)
+    things, which = _nearest(rows, looks, x, y)
+    told = torch.cat([*parts, things], -1)  # B T H W P f
+    look = looks[:, None, None, None].expand(*which.shape[:4], -1, -1)
+    look = look.gather(-2, which[..., None].expand(*which.shape, LOOKS))
+    what = (_nearness(told)[..., None] * look).flatten(4)
     one = torch.ones_like(what[..., :1])
     where = setting[:, None, None, None].expand(*what.shape[:4], -1)
     drift = _drift(rows[..., :CAMERA], point, x, y) * (8 / grid.tokens_per_step**0.5 / unit)  # in positions
-    return torch.cat([one, told.flatten(4), what, where, drift], -1).flatten(1, 3)
+    around = _around(rows[..., :CAMERA], scenery, x, y, unit / 2)
+    return torch.cat([one, told.flatten(4), what, where, around, drift], -1).flatten(1, 3)
 
 
 def spots(motion: Tensor, grid: Grid, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -136,6 +157,45 @@ def _ground(camera: Tensor, point: Tensor, depth: Tensor, least: Tensor) -> Tens
     return torch.cat([(point[..., :2] / 4).clamp(-3, 3), *waves], -1)
 
 
+def _around(camera: Tensor, scenery: Tensor, x: Tensor, y: Tensor, half: Tensor) -> Tensor:
+    """Where each token lies on the landmarks next to it in the picture, and what they are: B T H W f.
+
+    camera B T 1 1 P 5, tangents B|1 T|1 H W P; half a token's side, in tangents, B|1 1 1 1 1.
+    """
+    foot, size = scenery[:, None, None, :, 1:4], scenery[:, None, None, :, 4:6].exp()  # B 1 1 L of each
+    rel = foot - camera[..., 0, 0, :, None, :3]  # B T P L 3
+    across, above, behind = ((rel * axis[:, :, 0, 0, :, None]).sum(-1) for axis in _axes(camera))
+    away = (-behind).clamp(min=NEAREST)
+    spots = torch.stack([across / away, above / away, away, *size.expand(*away.shape, 2).unbind(-1)], -1)  # B T P L 5
+    seen = (scenery[:, None, :, 0] > 0.5) & (behind < -NEAREST).all(2)  # B T L
+    middle = spots.mean(2)[:, :, None, None]  # B T 1 1 L 5
+    far = _off(middle, x.mean(-1, keepdim=True), y.mean(-1, keepdim=True), half) + middle[..., 2].log() / 3
+    far, which = far.masked_fill(~seen[:, :, None, None], torch.inf).topk(AROUND, -1, largest=False)  # B T H W A
+    at = which[..., None, :, None].expand(*which.shape[:4], PARTS, -1, 5)
+    spots = spots[:, :, None, None].expand(*which.shape[:4], -1, -1, -1).gather(-2, at)  # B T H W P A 5
+    x, y, half = x[..., None], y[..., None], half[..., None]
+    near = torch.exp(-_off(spots, x, y, half) / 2) * far.isfinite()[..., None, :]
+    right, up, away, wide, high = spots.unbind(-1)
+    u, v = (x - right) * away / (2 * wide), (y - up) * away / high
+    phase = torch.stack([t * (2 * math.pi / wave) for t in (u, v) for wave in ACROSS], -1)
+    linear = torch.stack([torch.ones_like(u), u.clamp(-3, 3), v.clamp(-3, 3)], -1)
+    place = torch.cat([linear, phase.cos(), phase.sin()], -1) * near[..., None]
+    kind = scenery[:, None, None, None, :, 6:].expand(*which.shape[:4], -1, -1)
+    kind = kind.gather(-2, which[..., None].expand(*which.shape, kind.shape[-1]))  # B T H W A k
+    angle = [(t / away).mean(-2).log() + 2 for t in (wide, high)]
+    kind = torch.cat([kind, torch.stack(angle, -1)], -1) * near.mean(-2)[..., None]
+    known = (scenery[:, None, None, None, :, 0].amax(-1, keepdim=True)).expand(*which.shape[:4], 1)
+    return torch.cat([known, place.flatten(4), kind.flatten(4)], -1)
+
+
+def _off(spots: Tensor, x: Tensor, y: Tensor, half: Tensor) -> Tensor:
+    """How far tokens are off landmarks, in sizes of these, squared. A token's own side counts with the size."""
+    right, up, away, wide, high = spots.unbind(-1)
+    margin = away * half
+    u, v = (x - right) * away / (wide + margin), ((y - up) * away - high / 2) / (high / 2 + margin)
+    return u.square() + v.square()
+
+
 def _drift(camera: Tensor, point: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """How far from a token one saw, in the first sample's picture, the point of the ground or the sky behind it.
 
@@ -162,13 +222,19 @@ def _axes(camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def nearness(told: Tensor) -> Tensor:
     """How near each token is to a thing, from what it is told (B N FEATURES): B N, 1 at a middle, 0 far away."""
-    samples = told[..., 1 : 1 + PARTS * (_CAMERA + THINGS * _THING)]
+    samples = told[..., 1 : 1 + PARTS * (_CAMERA + BESIDE * _THING)]
     return _nearness(samples.unflatten(-1, (PARTS, -1))).amax(-1)
 
 
+def beside(told: Tensor) -> Tensor:
+    """How near each token is to something that stands around, from what it is told (B N FEATURES): B N, 1 on it."""
+    parts = told[..., 1 - SCENERY - 2 : -2 - AROUND * (KINDS + 6)].unflatten(-1, (PARTS, AROUND, -1))
+    return parts[..., 0].amax((-1, -2))
+
+
 def _nearness(told: Tensor) -> Tensor:
-    """How near each token is to each thing, at its nearest, from what each part says: (..., P, f) -> (..., THINGS)."""
-    return told[..., _CAMERA:].unflatten(-1, (THINGS, _THING))[..., 3].amax(-2)
+    """How near each token is to its nearest things, in the nearest part: (..., P, f) -> (..., BESIDE)."""
+    return told[..., _CAMERA:].unflatten(-1, (BESIDE, _THING))[..., 3].amax(-2)
 
 
 def _tangents(grid: Grid, view: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,13 +254,43 @@ def _directions(camera: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([place, angle.cos(), angle.sin()], -1)
 
 
-def _beside(thing: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Where each token lies from a thing, in metres at the thing's distance, and the thing's pose: B T H W P f."""
+def _nearest(rows: Tensor, looks: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """What each token is told of the things nearest to it, B T H W P f, and which these are, B T H W BESIDE.
+
+    rows B T 1 1 P STATE, tangents B|1 T|1 H W P.
+    """
+    each = []
+    for k in range(THINGS):
+        thing = rows[..., CAMERA + k * THING : CAMERA + (k + 1) * THING]
+        height = (looks[:, k, -1] * HEIGHT_SPREAD).exp()[:, None, None, None, None]
+        each.append(_beside(thing, x, y, height) * (thing[..., 0] > 0.5)[..., None])
+    found = torch.stack(each, -2)  # B T H W P THINGS f
+    which = found[..., 3].amax(-2).topk(BESIDE, -1).indices
+    at = which[..., None, :, None].expand(*found.shape[:5], BESIDE, found.shape[-1])
+    return found.gather(-2, at).flatten(-2), which
+
+
+def _beside(thing: Tensor, x: Tensor, y: Tensor, height: Tensor) -> Tensor:
+    """Where each token lies from a thing, as the camera and as the thing has it, and the thing's pose: B T H W P f.
+
+    The first in metres at the thing's distance, the other in heights of the thing, along its own axes, with the
+    direction in which it is looked through there: what a thing looks like at a token is a function of these two, the
+    same however it is turned and wherever it is (a light field, https://doi.org/10.1145/237170.237199).
+    """
     away = thing[..., 3].exp()
     u, v = torch.broadcast_tensors((x - thing[..., 1]) * away, (y - thing[..., 2]) * away)
     near = torch.exp(-(u.square() + v.square()) / (2 * REACH**2))
+    front, left = thing[..., 4:7], thing[..., 7:10]
+    front = F.normalize(front, dim=-1)
+    left = F.normalize(left - (left * front).sum(-1, keepdim=True) * front, dim=-1)
+    axes = torch.stack([front, left, torch.linalg.cross(front, left)], -2)  # B T 1 1 P 3 3, of the thing by the camera
+    spot = (axes[..., 0] * u[..., None] + axes[..., 1] * v[..., None]) / height[..., None]
+    through = axes[..., 0] * x[..., None] + axes[..., 1] * y[..., None] - axes[..., 2]
+    through = F.normalize(through, dim=-1).expand_as(spot)
     phase = torch.stack([t * (2 * math.pi / wave) for t in (u, v) for wave in WAVES], -1)
+    inside = torch.cat([spot * (2 * math.pi / wave) for wave in INSIDE], -1)
     pose = torch.cat([thing[..., 3:4] - float(MIDDLE[CAMERA + 3]), thing[..., 4:]], -1).expand(*u.shape, 7)
-    close = torch.cat([torch.stack([torch.ones_like(u), u, v], -1), phase.cos(), phase.sin(), pose], -1)
+    close = torch.cat([torch.stack([torch.ones_like(u), u, v], -1), phase.cos(), phase.sin(), pose,
+                       spot, through, inside.cos(), inside.sin()], -1)
     far = torch.stack([torch.ones_like(u), torch.tanh(u / 2), torch.tanh(v / 2)], -1)
     return torch.cat([far, near[..., None] * close], -1)

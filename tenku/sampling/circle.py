@@ -80,7 +80,7 @@ def _velocity(engine: Engine, plan: Plan, whole: Grid, motion: Tensor) -> Veloci
         turn = [(first + i) % groups for i in range(count)]
         grid = Grid(1 + count, whole.rows, whole.columns, whole.seconds_per_step)
         before = (first - 1) % groups
-        told = what_is_told(engine, stilled(motion[:, [1 + before, *(1 + g for g in turn)]]), grid)
+        told = what_is_told(engine, plan, stilled(motion[:, [1 + before, *(1 + g for g in turn)]]), grid)
         known = torch.zeros(grid.tokens, dtype=torch.bool)
         latents = torch.zeros(1, grid.tokens, shape[-1])
         seconds = (torch.tensor([before + 0.5, *(g + 0.5 for g in turn)]) * whole.seconds_per_step)

@@ -175,7 +175,7 @@ def _round(
         pictures[:, 0], steps[0] = still(pictures[:, 0], engine.codec), -1
     whole = moves.whole
     grid = Grid(len(steps), whole.rows, whole.columns, whole.seconds_per_step)
-    told = what_is_told(engine, moves.of(part, number, pictures, known), grid)
+    told = what_is_told(engine, plan, moves.of(part, number, pictures, known), grid)
     seconds = ((torch.arange(part.known, part.end) - 0.5).clamp(min=0) * whole.seconds_per_step)
     window = Window(grid, pictures.flatten(1, 3), known.flatten(), told,
                     seconds.repeat_interleave(grid.tokens_per_step))

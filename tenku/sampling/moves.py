@@ -102,7 +102,7 @@ class Moves:
         at = known.flatten().nonzero()[:, 0]
         data = pictures.flatten(1, 3)[:, at]
         dreamer = self.engine.dreamer(self.engine.transformer, scale_of(grid))
-        of = what_is_told(self.engine, rows, grid)
+        of = what_is_told(self.engine, self.plan, rows, grid)
         told = None if of is None else of(self.plan.prompt)[:, at].to(self.engine.device)
         positions = grid.positions()[at].to(self.engine.device)
         velocity = dreamer.velocity(self.plan.prompt, data[:, :0].to(self.engine.device), positions, told)

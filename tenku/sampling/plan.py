@@ -46,6 +46,7 @@ class Plan:
     cyclic: bool = False  # after the last frame comes the first
     crop: tuple[int, int] | None = None  # frames first..last + 1 that leave; None: all
     moves: tuple[str, int] | tuple[()] = ()  # prompt and seed of the motion, where it is another clip's
+    scenery: int | None = None  # seed of what stands around the stage; None: not said, pictures are given that show it
     camera: str | tuple[Pose, ...] = ""
     tracks: tuple[tuple[tuple[float, ...], ...], ...] = ()
     motion: float = 1.0
@@ -90,13 +91,19 @@ def pull(request: Request) -> float:
     return NEGATIVE if request.negative_prompt and request.guidance == 1 else request.guidance
 
 
+def _scenery(request: Request) -> int | None:
+    if request.moves:
+        return request.moves[1]
+    return None if request.inputs else request.seed
+
+
 def plan(request: Request, steps: int, longest: int, **more: Any) -> Plan:
     """The plan of a request whose clip has `steps` latent steps: of text to video, unless a mode says `more`."""
     made = Plan(
         prompt=request.prompt, negative_prompt=request.negative_prompt, width=request.size.width,
         height=request.size.height, frames=request.frames, fps=request.fps, seed=request.seed,
         steps=request.steps, guidance=pull(request), rounds=rounds(steps, longest), captions=request.captions,
-        moves=request.moves, camera=request.camera, motion=request.motion,
+        moves=request.moves, scenery=_scenery(request), camera=request.camera, motion=request.motion,
         tracks=tuple(track.points for track in request.tracks),
     )
     return replace(made, **more)

@@ -21,7 +21,7 @@ from tenku.sampling.plan import Plan
 from tenku.sampling.solvers import Velocity, euler
 
 # How hard the prompt pulls on each network; 0: as the request says. Motion follows words well without being pulled far.
-GUIDANCE = {"motion": 2.0, "noise": 0.0}
+GUIDANCE = {"motion": 3.0, "noise": 0.0}
 FADE = 0.5  # seconds in which one caption gives way to the next
 
 
@@ -53,14 +53,19 @@ def shares(starts: Sequence[float], seconds: Tensor) -> Tensor:
     return begun - torch.cat([begun[1:], torch.zeros_like(begun[:1])])
 
 
-def what_is_told(engine: Engine, rows: Tensor, grid: Grid) -> Callable[[str], Tensor] | None:
-    """What each token of a window is told of its motion, 1 T C, and of a prompt's things and setting: 1 N F.
+def what_is_told(engine: Engine, plan: Plan, rows: Tensor, grid: Grid) -> Callable[[str], Tensor] | None:
+    """What each token of a window is told of its motion, 1 T C, and of a prompt's things and place: 1 N F.
 
     None for a model that is told nothing.
     """
     if engine.motion is None:
         return None
-    return lambda prompt: features(rows, engine.looks(prompt), engine.setting(prompt), grid)
+
+    def told(prompt: str) -> Tensor:
+        around = engine.scenery(prompt, plan.scenery)
+        return features(rows, engine.looks(prompt), engine.setting(prompt), around, grid)
+
+    return told
 
 
 def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Velocity:

@@ -21,7 +21,7 @@ from tenku.config import TransformerConfig
 from tenku.data.latents import Group, Pool, caption_batch, repeats
 from tenku.errors import UserError
 from tenku.model import flow
-from tenku.model.motion import nearness
+from tenku.model.motion import beside, nearness
 from tenku.model.precision import autocast
 from tenku.model.text import BUCKET, Words
 from tenku.model.transformer import Transformer
@@ -29,8 +29,8 @@ from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.world import captions as world_captions
 
 DROPOUT = 0.1  # share of captions left out, so that guidance has something to compare with
-FOCUS = 6.0  # how much more a token in the middle of a thing counts
-NEAR, BEHIND = 0.7, 0.5  # a sketch is learnt from tokens nearer to a thing than this, and from a share of the others
+FOCUS, ASIDE = 6.0, 2.0  # how much more a token in the middle of a thing counts, and one on what stands around
+NEAR, BEHIND = 0.7, 0.5  # a sketch is learnt from tokens nearer than this to what they show, and a share of the others
 PER_STEP_NOISE = 0.25  # share of groups whose latent steps have noise levels of their own
 
 
@@ -106,8 +106,9 @@ def fresh(config: TransformerConfig, seed: int, start: Path | None) -> Transform
 def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.Generator) -> Tensor:
     """Mean squared error of the velocity, Eq. 23 of arXiv:2210.02747 on a straight line.
 
-    Tokens that are told of a thing nearby count up to FOCUS times more: few of a picture, they are what people look
-    at. Where they are is given, so what is learnt there stays the mean; only effort moves.
+    Tokens that are told of a thing nearby count up to FOCUS times more, those of what stands around ASIDE times: few of
+    a picture, they are what people look at. Where they are is given, so what is learnt there stays the mean; only
+    effort moves.
     """
     again = repeats(group.data.shape[1])
     data = group.data.repeat_interleave(again, 0)
@@ -132,12 +133,12 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
 def sketch_loss(model: Transformer, group: Group, draw: np.random.Generator) -> tuple[Tensor, int]:
     """Mean squared error of the sketch, with the weights of `group_loss`, and the tokens that it was measured on.
 
-    No word, no noise and no other token has a part in a sketch, so half of the tokens that are far from things are left
-    out: what is behind is soon learnt, things are not.
+    No word, no noise and no other token has a part in a sketch, so half of the tokens that show neither a thing nor
+    what stands around are left out: ground and sky are soon learnt, things are not.
     """
     if group.motion is None:
         raise UserError("these clips tell no motion", "a sketch is learnt from worlds")
-    near = nearness(group.motion)
+    near = torch.maximum(nearness(group.motion), beside(group.motion))
     kept = (near > NEAR) | (torch.from_numpy(draw.random(near.shape, dtype=np.float32)) < BEHIND)
     told = group.motion[kept]
     return _focused((model.sketch(told) - group.data[kept]).square().mean(-1), told), len(told)
@@ -150,7 +151,7 @@ def sketch_flops(model: Transformer, tokens: int) -> float:
 
 def _focused(error: Tensor, told: Tensor) -> Tensor:
     """The mean of the errors of tokens, in which tokens that are told of a thing nearby count more."""
-    weight = 1 + FOCUS * nearness(told) ** 4
+    weight = 1 + FOCUS * nearness(told) ** 4 + ASIDE * beside(told) ** 4
     return (error * weight).sum() / weight.sum()
 
 

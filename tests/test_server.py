@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from tenku.errors import UserError
-from tenku.serving import jobs
+from tenku.serving import jobs, server
 from tenku.serving.db import Database
 from tenku.serving.db import jobs as table
 from tenku.serving.jobs import New
@@ -78,3 +80,24 @@ def test_what_expired_loses_its_files_and_keeps_its_row(db, tmp_path):
     assert store.attempts() == []
     row = jobs.get(db, "ann", job["id"])
     assert (row["status"], row["artifacts"]) == ("completed", None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_told_to_stop_before_it_listens_for_that_stops(tmp_path, monkeypatch, number):
+    """It says that it listens before uvicorn has taken the signals over."""
+    run = server._Server.run
+
+    def told(self: server._Server, sockets: list[socket.socket]) -> None:
+        signal.raise_signal(number)
+        run(self, sockets)
+
+    monkeypatch.setattr(server._Server, "run", told)
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it went on"))
+    signal.alarm(30)
+    try:
+        server.serve(settings(db=f"sqlite:///{tmp_path / 'tenku.db'}", files=str(tmp_path), workers=0))
+    finally:
+        signal.alarm(0)
+        for n, handler in before.items():
+            signal.signal(n, handler)

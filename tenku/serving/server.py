@@ -103,8 +103,8 @@ def serve(settings: Settings) -> None:
     keeping = threading.Thread(target=_keep_house, args=(db, store, over), daemon=True)
     server = _Server(uvicorn.Config(build(service, settings.hosts), log_level="warning", server_header=False,
                                     lifespan="off", timeout_graceful_shutdown=3, proxy_headers=False), service)
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them once more when it is done
-        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGTERM):  # one that comes before uvicorn takes them over counts too
+        signal.signal(number, server.handle_exit)
     workers.start()
     keeping.start()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host

@@ -20,8 +20,9 @@ from tenku.sampling.guidance import guided, led, scheduled
 from tenku.sampling.plan import Plan
 from tenku.sampling.solvers import Velocity, euler
 
-# How hard the prompt pulls on each network; 0: as the request says. Motion follows words well without being pulled far.
-GUIDANCE = {"motion": 3.0, "noise": 0.0}
+# How hard the prompt pulls on each network; 0: as the request says. Motion that is pulled obeys its words better, but
+# its things come too near, rise too high and are not rigid (dev/LOG.md).
+GUIDANCE = {"motion": 1.0, "noise": 0.0}
 FADE = 0.5  # seconds in which one caption gives way to the next
 
 

@@ -64,6 +64,8 @@ def test_every_place_has_some_and_what_is_built_stands_there() -> None:
 
 def test_nothing_is_said_of_no_place_and_one_seed_draws_one_scenery() -> None:
     assert not told(None, 3).any()
+    assert not told("moon", None).any()
+    assert told("moon", 0).any()
     assert told("moon", 3).shape == (LANDMARKS, LANDMARK)
     assert np.array_equal(told("moon", 3), told("moon", 3))
     assert not np.array_equal(told("moon", 3), told("moon", 4))

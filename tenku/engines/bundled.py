@@ -64,7 +64,7 @@ class Engine:
     def scenery(self, prompt: str, seed: int | None) -> Tensor:
         """What stands around the stage of a prompt's place, drawn from a seed, if any: 1 LANDMARKS LANDMARK."""
         place, _ = mentions.setting(prompt)
-        return torch.from_numpy(scenery.told(place, seed) if seed is not None else scenery.told(None, 0))[None]
+        return torch.from_numpy(scenery.told(place, seed))[None]
 
     def notes(self, prompt: str) -> tuple[str, ...]:
         """What of a prompt is read otherwise than written, or not at all."""

@@ -43,10 +43,10 @@ def landmarks(place: str, seed: int) -> list[Landmark]:
     return _DRAWN[place](stream(seed, "landmarks"))
 
 
-def told(place: str | None, seed: int, *, mirror: bool = False) -> np.ndarray:
-    """The landmarks as numbers, float32 [LANDMARKS, LANDMARK]; zeros where no place is said."""
+def told(place: str | None, seed: int | None, *, mirror: bool = False) -> np.ndarray:
+    """The landmarks as numbers, float32 [LANDMARKS, LANDMARK]; zeros without a place or a seed."""
     rows = np.zeros((LANDMARKS, LANDMARK), np.float32)
-    for row, one in zip(rows, landmarks(place, seed) if place else (), strict=False):
+    for row, one in zip(rows, landmarks(place, seed) if place and seed is not None else (), strict=False):
         row[:6] = 1, one.x, one.y, one.z, np.log(one.wide), np.log(one.high)
         row[6 + one.kind] = 1
         row[HAND:] = one.hand, *one.rgb

@@ -48,8 +48,8 @@ a codec, a network of {sizes["motion"]:.1f} M parameters that dreams motion from
 
 | what | figure |
 |---|---|
-| training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 1.41e15 before |
-| training FLOPs, its sketch | {sketch["flops"]:.2e} in {sketch["step"]} steps, after 3.22e14 before |
+| training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 1.55e15 before |
+| training FLOPs, its sketch | {sketch["flops"]:.2e} in {sketch["step"]} steps, after 4.37e14 before |
 | training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 9.73e13 before |
 | training FLOPs, codec | {float(codec_facts["flops"]):.2e}, after 2.49e14 before |
 | codec, held-out clips | {figures["psnr"]:.2f} dB (linear part alone {figures["linear_psnr"]:.2f} dB) |

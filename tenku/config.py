@@ -46,10 +46,10 @@ class TransformerConfig(Config):
     width: int = 256  # model dimension D, a multiple of 64 (the size of a head)
     depth: int = 8  # blocks
     channels: int = 128  # latent channels in and out
-    text_depth: int = 2  # blocks that read the prompt alone, before the context joins
+    text_depth: int = 0  # blocks that read the prompt alone, before the context joins
     vocabulary: int = 512  # rows of the word table
     max_words: int = 96  # words of a prompt that are read
-    motion: int = 690  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
+    motion: int = 792  # numbers that each token is told of the clip's motion (model/motion.py); 0: none
 
     @property
     def heads(self) -> int:
@@ -60,6 +60,11 @@ class TransformerConfig(Config):
         """Width of the SwiGLU's inside: 8/3 of D, to a multiple of 64."""
         return -(-self.width * 8 // 3 // 64) * 64
 
+    @property
+    def sketch(self) -> int:
+        """Width of the sketch: 7/4 of D, for all that a token is told enters it at once."""
+        return self.width * 7 // 4
+
     def flops_per_token(self, canvas: int, context: int) -> int:
         """Forward FLOPs for one canvas token among `canvas`, attending to `canvas + context` tokens."""
         per_block = 2 * (4 * self.width**2 + 3 * self.width * self.hidden)
@@ -67,7 +72,8 @@ class TransformerConfig(Config):
         told = 0
         if self.motion:  # the told numbers' own network, the sketch, and the sketch on its way in
             told = 4 * self.width * (self.motion + self.width)
-            told += 2 * self.width * (self.motion + SKETCH_DEPTH * 3 * self.width + 2 * self.channels)
+            told += 2 * self.sketch * (self.motion + SKETCH_DEPTH * 3 * self.sketch + self.channels)
+            told += 2 * self.width * self.channels
         return self.depth * (per_block + attention) + 4 * self.width * self.channels + told
 
 
@@ -79,13 +85,13 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
 # parameters, forward FLOPs per canvas token at 200 canvas + 32 text tokens (tests/test_config.py recomputes them)
 TRANSFORMER_PRESETS: dict[str, TransformerConfig] = {
     "tiny": TransformerConfig(width=64, depth=2, channels=32, text_depth=1),  # tests
-    "nano": TransformerConfig(),  # bundled; 10.2 M, 17.4 MFLOP; a CPU
-    "small": TransformerConfig(width=512, depth=12),  # 51.8 M, 91 MFLOP; one consumer GPU
-    "base": TransformerConfig(width=1024, depth=24),  # 353 M, 657 MFLOP; one datacentre GPU
-    "large": TransformerConfig(width=1792, depth=32),  # 1.38 G, 2.6 GFLOP; several
+    "nano": TransformerConfig(),  # bundled; 10.1 M, 20.5 MFLOP; a CPU
+    "small": TransformerConfig(width=512, depth=12),  # 51.0 M, 102 MFLOP; one consumer GPU
+    "base": TransformerConfig(width=1024, depth=24),  # 349 M, 699 MFLOP; one datacentre GPU
+    "large": TransformerConfig(width=1792, depth=32),  # 1.37 G, 2.7 GFLOP; several
 }
 # The network that dreams motion from words: one token a latent step, 140 numbers each (model/motion.py).
 MOTION_PRESETS: dict[str, TransformerConfig] = {
     "tiny": TransformerConfig(width=64, depth=2, channels=140, text_depth=1, motion=0),  # tests
-    "nano": TransformerConfig(width=192, depth=6, channels=140, motion=0),  # bundled; 4.4 M
+    "nano": TransformerConfig(width=192, depth=6, channels=140, text_depth=2, motion=0),  # bundled; 4.4 M
 }

@@ -292,7 +292,9 @@ def test_a_sketch_is_learnt_by_regression_and_then_left_alone(world: Path, codec
     path = train_video(settings)
     fresh, sketched = Transformer(TRANSFORMER_PRESETS["tiny"]), Transformer.load(path)
     groups = [Latents(world, Codec.load(codec)).draw(rng.stream(i, "group"), 256) for i in range(6)]
-    losses = [[float(sketch_loss(m, g, rng.stream(1, "kept"))[0].detach()) for g in groups] for m in (fresh, sketched)]
+    alike = torch.ones(fresh.config.channels)
+    losses = [[float(sketch_loss(m, g, alike, rng.stream(1, "kept"))[0].detach()) for g in groups]
+              for m in (fresh, sketched)]
     before, after = np.mean(losses, 1)
     assert after < 0.9 * before
     then = replace(settings, out=tmp_path / "video", steps=2, sketch=False, start=path)

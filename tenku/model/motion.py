@@ -37,12 +37,12 @@ PARTS = 4  # samples of the motion in a latent step
 CHANNELS = PARTS * STATE
 STRIDE = 0.1  # how far motion goes from sample to sample, roughly, in its own units
 WAVES = (1.0, 0.5)  # metres: wavelengths in which a token's place beside a thing is told
-INSIDE = (1.8, 0.9, 0.45)  # of a thing's height: wavelengths in which its place within the thing is told
+INSIDE = (1.8, 0.9, 0.45, 0.225)  # of a thing's height: wavelengths in which its place within the thing is told
 REACH = 1.2  # metres: how far around a thing tokens are told its pose
 TURNS = (1.0, 3.0, 9.0, 27.0)  # per radian: frequencies in which directions are told
 GROUND = (7.14, 3.57, 1.79, 0.89)  # metres: wavelengths in which a spot of the ground is told, those of its patterns
 BESIDE = 2  # things of which each token is told: the nearest, so what is learnt of one thing is learnt of all
-AROUND = 2  # landmarks of which each token is told: the nearest in the picture
+AROUND = 3  # landmarks of which each token is told: the nearest in the picture
 ACROSS = (2.0, 0.7)  # of a landmark's width and height: wavelengths in which its place there is told
 _NEAR = 3 + 4 * len(WAVES) + 7 + 6 + 6 * len(INSIDE)  # of them fade out with the distance from a thing
 _CAMERA, _THING = 5 + 4 * len(TURNS) + 4 * len(GROUND), 3 + _NEAR  # numbers about camera, about a thing, in each part
@@ -105,7 +105,7 @@ def features(
     unit = view[:, 0, None, None, None, None]
     point, depth = _behind(rows[..., :CAMERA], x, y)
     parts = [_directions(rows[..., :CAMERA], x, y), _ground(rows[..., :CAMERA], point, depth, unit / 16)]
-    things, which = _nearest(rows, looks, x, y)
+    things, which = _nearest(rows, looks, x, y, unit / 16)
     told = torch.cat([*parts, things], -1)  # B T H W P f
     look = looks[:, None, None, None].expand(*which.shape[:4], -1, -1)
     look = look.gather(-2, which[..., None].expand(*which.shape, LOOKS))
@@ -254,23 +254,23 @@ def _directions(camera: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([place, angle.cos(), angle.sin()], -1)
 
 
-def _nearest(rows: Tensor, looks: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest(rows: Tensor, looks: Tensor, x: Tensor, y: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     """What each token is told of the things nearest to it, B T H W P f, and which these are, B T H W BESIDE.
 
-    rows B T 1 1 P STATE, tangents B|1 T|1 H W P.
+    rows B T 1 1 P STATE, tangents B|1 T|1 H W P; least of the picture that is seen, a tangent.
     """
     each = []
     for k in range(THINGS):
         thing = rows[..., CAMERA + k * THING : CAMERA + (k + 1) * THING]
         height = (looks[:, k, -1] * HEIGHT_SPREAD).exp()[:, None, None, None, None]
-        each.append(_beside(thing, x, y, height) * (thing[..., 0] > 0.5)[..., None])
+        each.append(_beside(thing, x, y, height, least) * (thing[..., 0] > 0.5)[..., None])
     found = torch.stack(each, -2)  # B T H W P THINGS f
     which = found[..., 3].amax(-2).topk(BESIDE, -1).indices
     at = which[..., None, :, None].expand(*found.shape[:5], BESIDE, found.shape[-1])
     return found.gather(-2, at).flatten(-2), which
 
 
-def _beside(thing: Tensor, x: Tensor, y: Tensor, height: Tensor) -> Tensor:
+def _beside(thing: Tensor, x: Tensor, y: Tensor, height: Tensor, least: Tensor) -> Tensor:
     """Where each token lies from a thing, as the camera and as the thing has it, and the thing's pose: B T H W P f.
 
     The first in metres at the thing's distance, the other in heights of the thing, along its own axes, with the
@@ -288,9 +288,12 @@ def _beside(thing: Tensor, x: Tensor, y: Tensor, height: Tensor) -> Tensor:
     through = axes[..., 0] * x[..., None] + axes[..., 1] * y[..., None] - axes[..., 2]
     through = F.normalize(through, dim=-1).expand_as(spot)
     phase = torch.stack([t * (2 * math.pi / wave) for t in (u, v) for wave in WAVES], -1)
-    inside = torch.cat([spot * (2 * math.pi / wave) for wave in INSIDE], -1)
+    speeds = [2 * math.pi / wave for wave in INSIDE]
+    inside = torch.cat([spot * speed for speed in speeds], -1)
+    fades = torch.stack([torch.exp(-(speed * least * away / height).square() / 2) for speed in speeds], -1)
+    fade = fades.repeat_interleave(3, -1)  # as the ground's waves do
     pose = torch.cat([thing[..., 3:4] - float(MIDDLE[CAMERA + 3]), thing[..., 4:]], -1).expand(*u.shape, 7)
     close = torch.cat([torch.stack([torch.ones_like(u), u, v], -1), phase.cos(), phase.sin(), pose,
-                       spot, through, inside.cos(), inside.sin()], -1)
+                       spot, through, fade * inside.cos(), fade * inside.sin()], -1)
     far = torch.stack([torch.ones_like(u), torch.tanh(u / 2), torch.tanh(v / 2)], -1)
     return torch.cat([far, near[..., None] * close], -1)

@@ -117,7 +117,7 @@ class Sketch(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        d = config.width
+        d = config.sketch
         self.enter = nn.Linear(config.motion, d)
         self.blocks = nn.ModuleList(nn.ModuleList([nn.Linear(d, 2 * d), nn.Linear(d, d)]) for _ in range(SKETCH_DEPTH))
         self.leave = nn.Linear(d, config.channels)

@@ -20,9 +20,9 @@ from tenku.sampling.guidance import guided, led, scheduled
 from tenku.sampling.plan import Plan
 from tenku.sampling.solvers import Velocity, euler
 
-# How hard the prompt pulls on each network; 0: as the request says. Motion that is pulled obeys its words better, but
+# How hard the prompt pulls on each network; 0: as the request says. Motion that is pulled more obeys its words, but
 # its things come too near, rise too high and are not rigid (dev/LOG.md).
-GUIDANCE = {"motion": 1.0, "noise": 0.0}
+GUIDANCE = {"motion": 1.5, "noise": 0.0}
 FADE = 0.5  # seconds in which one caption gives way to the next
 
 

@@ -46,7 +46,7 @@ class Fit:
     rate: float  # peak learning rate
     seed: int
     compile: bool = False
-    sketch: bool = False  # the sketch alone, by regression; otherwise all but the sketch
+    sketch: Tensor | None = None  # how much each channel counts, C, where the sketch alone is fitted; else all but it
 
 
 class Hands:
@@ -130,8 +130,12 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
     return error.mean() if told is None else _focused(error, told)
 
 
-def sketch_loss(model: Transformer, group: Group, draw: np.random.Generator) -> tuple[Tensor, int]:
+def sketch_loss(
+    model: Transformer, group: Group, channels: Tensor, draw: np.random.Generator
+) -> tuple[Tensor, int]:
     """Mean squared error of the sketch, with the weights of `group_loss`, and the tokens that it was measured on.
+
+    channels: how much each counts, C, with mean 1.
 
     No word, no noise and no other token has a part in a sketch, so half of the tokens that show neither a thing nor
     what stands around are left out: ground and sky are soon learnt, things are not.
@@ -141,7 +145,8 @@ def sketch_loss(model: Transformer, group: Group, draw: np.random.Generator) -> 
     near = torch.maximum(nearness(group.motion), beside(group.motion))
     kept = (near > NEAR) | (torch.from_numpy(draw.random(near.shape, dtype=np.float32)) < BEHIND)
     told = group.motion[kept]
-    return _focused((model.sketch(told) - group.data[kept]).square().mean(-1), told), len(told)
+    error = (model.sketch(told) - group.data[kept]).square() @ channels / len(channels)
+    return _focused(error, told), len(told)
 
 
 def sketch_flops(model: Transformer, tokens: int) -> float:
@@ -180,7 +185,7 @@ def fit(
     """
     run = Run(args.path.parent, args.steps)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("sketch.") == args.sketch)
+        parameter.requires_grad_(name.startswith("sketch.") == (args.sketch is not None))
     optimizer, ema = Optimizer(model, args.rate, muon=("blocks.",)), Ema(model)
     step = run.resume(model, optimizer, ema, args.identity)
     words = vocabulary()
@@ -195,8 +200,8 @@ def fit(
     def work(twin: Transformer, part: int) -> tuple[float, float]:
         draw = rng.stream(args.seed, args.path.stem, step, part)
         group = pool.draw(draw, args.tokens // args.groups)
-        if args.sketch:
-            loss, tokens = sketch_loss(twin, group, draw)
+        if args.sketch is not None:
+            loss, tokens = sketch_loss(twin, group, args.sketch, draw)
             flops = sketch_flops(model, tokens)
         else:
             rows = _rows(group.captions, words, model.config.max_words, draw)

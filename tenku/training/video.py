@@ -59,6 +59,7 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
         if step % args.refresh == 0:
             latents.refresh()
 
+    seen = codec.scale.square() / codec.scale.square().mean()  # of a channel's error, in the picture
     job = Fit(args.out / "transformer.safetensors", args.identity(codec), args.steps, args.tokens, args.groups,
-              args.rate, args.seed, args.compile, args.sketch)
+              args.rate, args.seed, args.compile, seen if args.sketch else None)
     return fit(job, model, latents, refresh, lambda step: write_samples(args.out, f"{step:06d}"), on_step)

@@ -93,5 +93,5 @@ TRANSFORMER_PRESETS: dict[str, TransformerConfig] = {
 # The network that dreams motion from words: one token a latent step, 140 numbers each (model/motion.py).
 MOTION_PRESETS: dict[str, TransformerConfig] = {
     "tiny": TransformerConfig(width=64, depth=2, channels=140, text_depth=1, motion=0),  # tests
-    "nano": TransformerConfig(width=192, depth=6, channels=140, text_depth=2, motion=0),  # bundled; 4.4 M
+    "nano": TransformerConfig(width=192, depth=6, channels=140, text_depth=2, motion=0),  # bundled; 4.1 M
 }

@@ -145,16 +145,20 @@ def _behind(camera: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def _ground(camera: Tensor, point: Tensor, depth: Tensor, least: Tensor) -> Tensor:
     """Where in the world the spot behind each token is: B T H W P f. In all clips of a place the ground is alike.
 
-    A wave fades out where it is shorter than `least` of the picture, a tangent (arXiv:2103.13415, Eq. 14): beyond, and
-    in the sky, it says nothing.
+    A wave fades out where it is shorter than `least`, a tangent: beyond, and in the sky, it says nothing.
     """
     pixel = least * depth.square() / camera[..., 2].clamp(min=NEAREST)  # metres that it covers
     waves = []
     for length in GROUND:
         speed = 2 * math.pi / length
-        fade = torch.exp(-(speed * pixel).square() / 2)[..., None]
+        fade = _fade(speed * pixel)[..., None]
         waves += [fade * (speed * point[..., :2]).cos(), fade * (speed * point[..., :2]).sin()]
     return torch.cat([(point[..., :2] / 4).clamp(-3, 3), *waves], -1)
+
+
+def _fade(covered: Tensor) -> Tensor:
+    """What is left of a wave when a pixel covers so much of it, in radians (arXiv:2103.13415, Eq. 14)."""
+    return torch.exp(-covered.square() / 2)
 
 
 def _around(camera: Tensor, scenery: Tensor, x: Tensor, y: Tensor, half: Tensor) -> Tensor:
@@ -257,7 +261,7 @@ def _directions(camera: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _nearest(rows: Tensor, looks: Tensor, x: Tensor, y: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
     """What each token is told of the things nearest to it, B T H W P f, and which these are, B T H W BESIDE.
 
-    rows B T 1 1 P STATE, tangents B|1 T|1 H W P; least of the picture that is seen, a tangent.
+    rows B T 1 1 P STATE, tangents B|1 T|1 H W P; least: a pixel, as a tangent.
     """
     each = []
     for k in range(THINGS):
@@ -290,8 +294,7 @@ def _beside(thing: Tensor, x: Tensor, y: Tensor, height: Tensor, least: Tensor) 
     phase = torch.stack([t * (2 * math.pi / wave) for t in (u, v) for wave in WAVES], -1)
     speeds = [2 * math.pi / wave for wave in INSIDE]
     inside = torch.cat([spot * speed for speed in speeds], -1)
-    fades = torch.stack([torch.exp(-(speed * least * away / height).square() / 2) for speed in speeds], -1)
-    fade = fades.repeat_interleave(3, -1)  # as the ground's waves do
+    fade = torch.stack([_fade(speed * least * away / height) for speed in speeds], -1).repeat_interleave(3, -1)
     pose = torch.cat([thing[..., 3:4] - float(MIDDLE[CAMERA + 3]), thing[..., 4:]], -1).expand(*u.shape, 7)
     close = torch.cat([torch.stack([torch.ones_like(u), u, v], -1), phase.cos(), phase.sin(), pose,
                        spot, through, fade * inside.cos(), fade * inside.sin()], -1)

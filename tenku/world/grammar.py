@@ -7,8 +7,10 @@ the whole truth about a clip except its size, frame rate and length.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import numpy as np
@@ -286,8 +288,8 @@ def variant(scene: Scene, **fields: str) -> Scene:
 def _pick(rng: np.random.Generator, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
     if weights is None:
         return options[int(rng.integers(len(options)))]
-    cumulative = np.cumsum(np.asarray(weights, dtype=np.float64))
-    return options[int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))]
+    cumulative = list(accumulate(weights))  # of a handful of numbers lists are ten times faster than arrays
+    return options[bisect_right(cumulative, rng.random() * cumulative[-1])]
 
 
 def _thing(rng: np.random.Generator, subject: str, action: str, size: str | None = None) -> Thing:

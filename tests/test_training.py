@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,11 +31,22 @@ from tenku.model.patches import Grid
 from tenku.model.transformer import Transformer
 from tenku.request import Request
 from tenku.sampling.generate import generate
+from tenku.training import samples
 from tenku.training.codec import CodecTraining, Crops, codec_loss, train_codec
 from tenku.training.matching import Hands, group_loss, sketch_loss, vocabulary
 from tenku.training.motion import MotionTraining, train_motion
 from tenku.training.run import Ema, Optimizer, learning_rate
 from tenku.training.video import VideoTraining, train_video
+
+ALL = samples.PROMPTS
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_sample() -> Iterator[None]:
+    """A run's sheet shows one prompt, for the eight took longer than most of these runs; one test makes them all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "PROMPTS", ALL[:1])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +184,10 @@ def test_the_codecs_loss_counts_decibels() -> None:
     assert float(far - near) == pytest.approx(np.log(2) + 0.1, abs=1e-2)
 
 
-def test_the_transformer_learns(world: Path, codec: Path, tmp_path: Path) -> None:
+def test_the_transformer_learns(
+    world: Path, codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(samples, "PROMPTS", ALL)
     trained = Transformer.load(train_video(video(world, codec, tmp_path, 150)))
     fresh = Transformer(TRANSFORMER_PRESETS["tiny"])  # predicts nothing: costs the variance of noise and data
     latents = Latents(world, Codec.load(codec))
@@ -190,11 +205,12 @@ def test_a_run_killed_and_started_again_ends_where_it_would_have(
     # Killed without a word by the system at a step that the clock chooses, in a process of its own, whose
     # checkpoints come at every step; what it had not saved is lost, and made again.
     script = (
-        "import sys, tenku.training.run as r, torch\n"
+        "import sys, tenku.training.run as r, tenku.training.samples as s, torch\n"
         "from pathlib import Path\n"
         "from tenku.training.video import VideoTraining, train_video\n"
         "torch.set_num_threads(1)\n"
         "r.CHECKPOINT_SECONDS = 0.0\n"
+        "s.PROMPTS = s.PROMPTS[:1]\n"
         "w, c, o = map(Path, sys.argv[1:])\n"
         "train_video(VideoTraining(w, c, o, 'tiny', steps=5, tokens=512), lambda s: print(s, flush=True))\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ import time
 import urllib.request
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -362,6 +364,13 @@ def test_kill_9_at_random_moments_loses_and_repeats_nothing(kind, tmp_path, tiny
 
 def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> list[float]:
     """Kills server, worker or both at random moments under load; the seconds until work went on, for each kill."""
+    try:
+        return _kills(server, kills_wanted, seed, model)
+    finally:
+        server.stop()
+
+
+def _kills(server: Served, kills_wanted: int, seed: int, model: str) -> list[float]:
     chance = random.Random(seed)
     fields = {"model": model, "prompt": "a red ball", "size": "64x48", "seconds": 0.5}
     server.start()
@@ -401,14 +410,14 @@ def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> 
     assert once.count("completed") == len(accepted)
     assert "failed" not in once
     server.stop()
-    server.start()  # sweeps when it starts
+    server.flags += ("--workers", "0")
+    server.start()  # sweeps when it starts, with its own hands
     until(lambda: all(len([p for p in (server.folder / name).iterdir() if p.name != "inputs"]) == 1
                       for name in accepted))
     assert {path.name for path in server.folder.glob("video_*")} == set(accepted)
     files = {path.name for path in server.folder.glob("video_*/*/*") if path.parent.name != "inputs"}
     assert files == {"video.mp4", "thumbnail.webp", "spritesheet.webp"}
     assert all(len(list(path.iterdir())) == 1 for path in server.folder.glob("video_*/inputs"))
-    server.stop()
     return waits
 
 
@@ -422,17 +431,38 @@ def get(server: Served, name: str) -> Any:
         return json.load(answer)
 
 
+def frozen(server: Served) -> bool:
+    """Freezes the workers and lets the lease of what they make run out; thaws them again where that must wait.
+
+    SQLite has one writer at a time. Who is frozen as such keeps all others waiting until they give up, and no lease
+    can end: that is the database's, and PostgreSQL's to do better. So they are frozen while none of them writes.
+    """
+    workers = server.workers()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T" for pid in workers),
+          every=0.001)
+    with contextlib.closing(sqlite3.connect(server.folder / "tenku.db", timeout=0.5, isolation_level=None)) as db:
+        try:
+            over = db.execute("update jobs set lease_until = 0 where status = 'in_progress'").rowcount
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+            return False
+    assert over == 1  # it was not made meanwhile
+    return True
+
+
 def test_a_frozen_worker_that_wakes_overwrites_nothing(tmp_path, tiny_model):
-    fields = {"model": "tiny", "prompt": "a red ball", "size": "64x48", "seconds": 1, "steps": 200}
+    fields = {"model": "tiny", "prompt": "a red ball", "size": "64x48", "seconds": 0.5, "steps": 120}
     with Served(tmp_path / "lib", "--model", f"tiny={tiny_model}", "--workers", "2") as server:
         until(lambda: sum("works on" in line for line in server.lines) == 2)
         talk = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0)
         name = talk.post("/videos", body=fields, cast_to=object)["id"]
         until(lambda: get(server, name)["tenku"]["steps_done"])
-        for pid in server.workers():  # whichever has it; the other one is thawed at once
-            os.kill(pid, signal.SIGSTOP)
-        with sqlite3.connect(server.folder / "tenku.db", timeout=30) as db:  # the lease is over
-            db.execute("update jobs set lease_until = 0 where status = 'in_progress'")
+        until(lambda: frozen(server), 60)  # whichever has it; the other one is thawed at once
         until(lambda: get(server, name)["status"] == "queued")
         asleep = server.workers()
         os.kill(asleep[0], signal.SIGCONT)

@@ -77,7 +77,7 @@ def test_the_first_two_commands_bring_their_own_set_up():
     first, second = [body for words, body in blocks(README, "sh") if words == {"install"}]
     for command in (first, second):
         assert command.startswith("git clone ")
-        assert "python3 -m venv .venv && . .venv/bin/activate" in command
+        assert re.search(r"python3 -m venv (--upgrade-deps )?\.venv && \. \.venv/bin/activate", command)
         assert "pip install -c constraints.txt " in command
     assert 'tenku generate "a red ball bouncing on a beach at sunset"' in first
     assert "tenku verify" in first

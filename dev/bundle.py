@@ -1,8 +1,9 @@
 """Puts a run's averaged weights into the package, as bfloat16, with a model card.
 
-    python dev/bundle.py runs/out/video runs/out/motion runs/out/codec/codec.safetensors runs/out/sketch
+    python dev/bundle.py runs/out/video runs/out/motion runs/out/codec/codec.safetensors \
+        runs/out/lightfield/lightfield.safetensors
 
-The transformer's folder decides the encoder; a codec with another encoder is refused.
+The transformer's folder decides the encoder and the light field; others are refused.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tenku.data.latents import encoder_hash
+from tenku.data.latents import encoder_hash, field_hash
 from tenku.engines.bundled import BUNDLED
 from tenku.model.checkpoint import read_header, sha256
 from tenku.model.codec import Codec
+from tenku.model.lightfield import LightField
 from tenku.model.transformer import Transformer
 
 FOLDER = BUNDLED / "nano"
@@ -28,29 +30,31 @@ def keep(kind: Any, path: Path) -> dict[str, str]:
     return facts
 
 
-def main(video: Path, motion: Path, codec: Path, sketched: Path) -> None:
-    """Writes tenku/weights/nano/{codec,transformer,motion}.safetensors and README.md."""
+def main(video: Path, motion: Path, codec: Path, field: Path) -> None:
+    """Writes tenku/weights/nano/{codec,lightfield,transformer,motion}.safetensors and README.md."""
     if encoder_hash(Codec.load(codec)) != encoder_hash(Codec.load(video / "codec.safetensors")):
         sys.exit("error: the transformer was trained on another encoder")
-    codec_facts = keep(Codec, codec)
-    sketch = json.loads((sketched / "log.jsonl").read_text().splitlines()[-1])
+    if field_hash(LightField.load(field)) != field_hash(LightField.load(video / "lightfield.safetensors")):
+        sys.exit("error: the transformer was trained on sketches of another light field")
+    codec_facts, field_facts = keep(Codec, codec), keep(LightField, field)
     facts, motion_facts = (keep(Transformer, folder / f"{name}.safetensors")
                            for folder, name in ((video, "transformer"), (motion, "motion")))
     figures = json.loads(codec_facts["figures"])
-    sizes = {name: sum(p.numel() for p in Transformer.load(FOLDER / f"{name}.safetensors").parameters()) / 1e6
-             for name in ("transformer", "motion")}
+    sizes = {name: sum(p.numel() for p in kind.load(FOLDER / f"{name}.safetensors").parameters()) / 1e6
+             for name, kind in (("transformer", Transformer), ("motion", Transformer), ("lightfield", LightField))}
     hashes = "\n".join(f"| {path.name} | sha256 {sha256(path)} |" for path in sorted(FOLDER.glob("*.safetensors")))
     (FOLDER / "README.md").write_text(f"""# tenku-nano
 
 The bundled model, trained from nothing in this repository, on two CPU cores, on clips that `tenku world make` rendered:
-a codec, a network of {sizes["motion"]:.1f} M parameters that dreams motion from words, and a diffusion transformer of
-{sizes["transformer"]:.1f} M that paints it, its sketch included. Weights Apache-2.0; data CC0-1.0.
+a codec, a network of {sizes["motion"]:.1f} M parameters that dreams motion from words, light fields of
+{sizes["lightfield"]:.1f} M that sketch it, and a diffusion transformer of {sizes["transformer"]:.1f} M that paints upon
+the sketch. Weights Apache-2.0; data CC0-1.0.
 
 | what | figure |
 |---|---|
-| training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 1.55e15 before |
-| training FLOPs, its sketch | {sketch["flops"]:.2e} in {sketch["step"]} steps, after 4.37e14 before |
-| training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 9.73e13 before |
+| training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 1.69e15 before |
+| training FLOPs, light fields | {float(field_facts["flops"]):.2e} in {field_facts["steps"]} steps |
+| training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 1.53e14 before |
 | training FLOPs, codec | {float(codec_facts["flops"]):.2e}, after 2.49e14 before |
 | codec, held-out clips | {figures["psnr"]:.2f} dB (linear part alone {figures["linear_psnr"]:.2f} dB) |
 | longest clip trained on | {facts["longest"]} latent steps |

@@ -15,13 +15,12 @@ tenku world sheet --out "$out/grammar.png"
 tenku world make --out "$out/world" --clips 96 --mix 64x48x17:3,48x64x17:1,64x48x1:1
 tenku world check "$out/world"
 
-# A codec (pixels to latents and back), a sketch (what follows from where things are), a transformer (noise to latents, under
-# a prompt, upon the sketch), and what moves (from words).
+# A codec (pixels to latents and back), light fields (what follows from where things are: a sketch), a transformer (noise to
+# latents, under a prompt, upon the sketch), and what moves (from words).
 tenku train codec --preset tiny --data "$out/world" --out "$out/codec" --steps 150 --batch 4 --crop 48
-tenku train video --sketch --preset tiny --data "$out/world" --codec "$out/codec/codec.safetensors" --out "$out/sketch" \
-    --steps 200 --tokens 2048 --rate 2e-3
+tenku train lightfield --data "$out/world" --out "$out/lightfield" --steps 60 --pictures 16
 tenku train video --preset tiny --data "$out/world" --codec "$out/codec/codec.safetensors" --out "$out/video" \
-    --steps 200 --tokens 2048 --start "$out/sketch/transformer.safetensors"
+    --field "$out/lightfield/lightfield.safetensors" --steps 200 --tokens 2048
 tenku train motion --preset tiny --data "$out/world" --codec "$out/codec/codec.safetensors" --out "$out/motion" \
     --steps 200 --tokens 1024
 cp "$out/motion/motion.safetensors" "$out/video/"

@@ -36,9 +36,6 @@ class CodecConfig(Config):
     depths: tuple[int, int, int] = (2, 2, 3)  # blocks at each of them
 
 
-SKETCH_DEPTH = 3  # residual blocks of the sketch
-
-
 @dataclass(frozen=True)
 class TransformerConfig(Config):
     """The diffusion transformer on spacetime patches. Everything but width and depth follows from them."""
@@ -60,21 +57,21 @@ class TransformerConfig(Config):
         """Width of the SwiGLU's inside: 8/3 of D, to a multiple of 64."""
         return -(-self.width * 8 // 3 // 64) * 64
 
-    @property
-    def sketch(self) -> int:
-        """Width of the sketch: 7/4 of D, for all that a token is told enters it at once."""
-        return self.width * 7 // 4
-
     def flops_per_token(self, canvas: int, context: int) -> int:
         """Forward FLOPs for one canvas token among `canvas`, attending to `canvas + context` tokens."""
         per_block = 2 * (4 * self.width**2 + 3 * self.width * self.hidden)
         attention = 4 * self.width * (canvas + context)
         told = 0
-        if self.motion:  # the told numbers' own network, the sketch, and the sketch on its way in
-            told = 4 * self.width * (self.motion + self.width)
-            told += 2 * self.sketch * (self.motion + SKETCH_DEPTH * 3 * self.sketch + self.channels)
-            told += 2 * self.width * self.channels
+        if self.motion:  # the told numbers' own network, and the sketch on its way in
+            told = 4 * self.width * (self.motion + self.width) + 2 * self.width * self.channels
         return self.depth * (per_block + attention) + 4 * self.width * self.channels + told
+
+
+@dataclass(frozen=True)
+class LightFieldConfig(Config):
+    """The networks that say what a pixel looks like (model/lightfield.py)."""
+
+    width: int = 128  # of the one for things; the others are narrower
 
 
 CODEC_PRESETS: dict[str, CodecConfig] = {
@@ -85,10 +82,10 @@ CODEC_PRESETS: dict[str, CodecConfig] = {
 # parameters, forward FLOPs per canvas token at 200 canvas + 32 text tokens (tests/test_config.py recomputes them)
 TRANSFORMER_PRESETS: dict[str, TransformerConfig] = {
     "tiny": TransformerConfig(width=64, depth=2, channels=32, text_depth=1),  # tests
-    "nano": TransformerConfig(),  # bundled; 10.1 M, 20.5 MFLOP; a CPU
-    "small": TransformerConfig(width=512, depth=12),  # 51.0 M, 102 MFLOP; one consumer GPU
-    "base": TransformerConfig(width=1024, depth=24),  # 349 M, 699 MFLOP; one datacentre GPU
-    "large": TransformerConfig(width=1792, depth=32),  # 1.37 G, 2.7 GFLOP; several
+    "nano": TransformerConfig(),  # bundled; 7.9 M, 16.0 MFLOP; a CPU
+    "small": TransformerConfig(width=512, depth=12),  # 42.9 M, 85.8 MFLOP; one consumer GPU
+    "base": TransformerConfig(width=1024, depth=24),  # 318 M, 638 MFLOP; one datacentre GPU
+    "large": TransformerConfig(width=1792, depth=32),  # 1.28 G, 2.5 GFLOP; several
 }
 # The network that dreams motion from words: one token a latent step, 140 numbers each (model/motion.py).
 MOTION_PRESETS: dict[str, TransformerConfig] = {

@@ -48,19 +48,21 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
 
     from tenku import rng
-    from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS
+    from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS, LightFieldConfig
     from tenku.model.codec import Codec
+    from tenku.model.lightfield import LightField
     from tenku.model.transformer import Transformer
 
     folder = tmp_path_factory.mktemp("tiny-model")
     with torch.random.fork_rng():
         torch.manual_seed(0)
         codec, transformer = Codec(CODEC_PRESETS["tiny"]), Transformer(TRANSFORMER_PRESETS["tiny"])
-        motion = Transformer(MOTION_PRESETS["tiny"])
+        motion, field = Transformer(MOTION_PRESETS["tiny"]), LightField(LightFieldConfig(width=16))
     numbers = codec.basis.shape[::-1]
     codec.basis.copy_(torch.linalg.qr(rng.normal((numbers[0], numbers[1]), 0, "test", "basis")).Q.T)
     codec.save(folder / "codec.safetensors")
     words = {"words": json.dumps(["red", "blue", "ball", "beach"]), "lexicon": json.dumps({"crimson": "red"})}
     transformer.save(folder / "transformer.safetensors", {**words, "longest": "5"})
     motion.save(folder / "motion.safetensors")
+    field.save(folder / "lightfield.safetensors")
     return folder

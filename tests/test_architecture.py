@@ -193,14 +193,14 @@ def test_flow_alone_mixes_data_and_noise():
     mixing += [f"{m}:{node.lineno}" for m in modules() for node in ast.walk(tree(m))
                if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub)
                and isinstance(node.left, ast.Constant) and "sigma" in names(node.right)]
-    only(r"model\.flow|training\.run", mixing)  # training.run averages weights with lerp
+    only(r"model\.flow|training\.run|model\.lightfield", mixing)  # weights are averaged, and motion between samples
 
 
 def test_the_codec_alone_knows_strides():
     reads = [f"{m}:{node.lineno}" for m in modules() for node in ast.walk(tree(m))
              if isinstance(node, ast.Attribute) and node.attr == "stride"]
-    # request rounds frames to whole groups, latents cuts clips askew to them
-    only(r"model\.codec|training\.codec|request|data\.latents", reads)
+    # request rounds frames to whole groups
+    only(r"model\.codec|training\.codec|request", reads)
 
 
 def test_media_alone_knows_containers():

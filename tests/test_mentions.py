@@ -9,7 +9,7 @@ import pytest
 from tenku.rng import stream
 from tenku.world.captions import REGISTERS, caption
 from tenku.world.grammar import draw
-from tenku.world.mentions import Mention, setting, things
+from tenku.world.mentions import Mention, setting, things, told
 from tenku.world.simulate import Format, render
 
 
@@ -59,3 +59,23 @@ def test_captions_name_things_in_the_order_of_the_facts() -> None:
             if mention.size:
                 thing = next(t for t in facts["things"] if t["subject"] == subject)
                 assert mention.height == pytest.approx(thing["height"], abs=1e-3)
+
+
+def test_what_no_text_says_is_drawn_from_the_seed() -> None:
+    said = told(("a red ball on a beach at night",), 5)
+    assert (said.things, said.place, said.light) == (things("a red ball"), "beach", "night")
+    drawn = {(found.things[0].colour, found.place, found.light) for found in (told(("a ball",), i) for i in range(40))}
+    assert len({colour for colour, _, _ in drawn}) > 4
+    assert len({place for _, place, _ in drawn}) > 4
+    assert {light for _, _, light in drawn} == {"day"}
+    assert told(("a ball",), 3) == told(("a ball",), 3)
+    assert all(told(("a fish",), i).place in ("open sea", "coral reef") for i in range(20))
+    unsaid = told(("a ball",), None)
+    assert (unsaid.things[0].colour, unsaid.place, unsaid.light) == (None, None, None)
+
+
+def test_a_later_text_says_what_the_first_does_not() -> None:
+    said = told(("it rolls away at sunset", "a blue cube in the snow by day"), None)
+    assert (said.things, said.place, said.light) == (things("a blue cube"), "snow", "sunset")
+    assert told(("a cube swings",), 1).swing
+    assert not told(("a cube rests", "a cube swings"), 1).swing

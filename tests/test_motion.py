@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS
-from tenku.data.cuts import Cut, cut
 from tenku.data.latents import looks_of, motion_of
 from tenku.model.codec import Codec
 from tenku.model.motion import (
@@ -21,22 +20,24 @@ from tenku.model.motion import (
     features,
     motion_from,
     nearness,
+    plain,
+    seen,
     spots,
     steps_of,
+    stretched,
     timeline,
     told_of,
 )
 from tenku.model.patches import Grid
+from tenku.sampling.window import without
 from tenku.world.camera import FOV, project
 from tenku.world.grammar import COLOURS, SUBJECTS, draw, variant
 from tenku.world.motion import (
     CAMERA,
     HEIGHT_SPREAD,
     LOOKS,
-    MIDDLE,
     MIRROR,
     SETTING,
-    SPREAD,
     STATE,
     THING,
     THINGS,
@@ -58,14 +59,14 @@ def facts() -> dict:
     return render(scene, SHAPE).facts
 
 
-def plain(facts: dict) -> np.ndarray:
-    """The states in metres, radians and tangents."""
-    return states(facts) * SPREAD + MIDDLE
+def filmed(facts: dict) -> np.ndarray:
+    """The states as the camera sees them, in metres, radians and tangents."""
+    return seen(plain(torch.from_numpy(states(facts)))).numpy()
 
 
 def test_a_thing_is_where_its_box_is(facts: dict) -> None:
     focal = SHAPE.height / 2 / np.tan(FOV / 2)
-    for row, box in zip(plain(facts), facts["things"][0]["boxes"], strict=True):
+    for row, box in zip(filmed(facts), facts["things"][0]["boxes"], strict=True):
         present, right, up, log_away = row[CAMERA : CAMERA + 4]
         x, y = SHAPE.width / 2 + right * focal, SHAPE.height / 2 - up * focal
         assert present == pytest.approx(1)
@@ -90,7 +91,7 @@ def test_a_spot_of_the_grid_is_in_the_thing(facts: dict) -> None:
 
 
 def test_a_car_that_drives_left_looks_left(facts: dict) -> None:
-    rows = plain(facts)[:, CAMERA : CAMERA + THING]
+    rows = filmed(facts)[:, CAMERA : CAMERA + THING]
     assert rows[-1, 1] < rows[0, 1]
     assert rows[8, 4] < -0.8  # its front, +x, points to the camera's left
     assert np.allclose((rows[:, 4:7] ** 2).sum(1), 1, atol=1e-4)
@@ -144,7 +145,7 @@ def test_the_tokens_nearest_to_a_thing_are_told_so_and_a_mirror_turns_it_round(f
     assert 0 < near.max() <= 1
     assert torch.allclose(near[0], near[1].flip(2), atol=1e-5)
     focal = SHAPE.height / 2 / np.tan(FOV / 2)
-    right, up = plain(facts)[0, CAMERA + 1 : CAMERA + 3]
+    right, up = filmed(facts)[0, CAMERA + 1 : CAMERA + 3]
     column, row = (SHAPE.width / 2 + right * focal) / 16, (SHAPE.height / 2 - up * focal) / 16
     brightest = int(near[0, 0].argmax())
     assert abs(brightest % grid.columns + 0.5 - column) <= 0.51
@@ -158,7 +159,30 @@ def test_steps_add_up_to_the_motion_again_and_stand_still_with_the_camera(facts:
     assert torch.allclose(motion_from(steps), motion, atol=1e-4)
     samples = steps.unflatten(2, (PARTS, STATE)).flatten(1, 2)
     assert samples[:, 1:, :CAMERA].abs().max() < 1e-3  # the scene's camera is static
-    assert samples[:, 4:, CAMERA + 1].abs().max() > 0.1  # the car is not
+    assert samples[:, 4:, CAMERA + 1].abs().max() > 0.5  # the car is not
+
+
+def test_what_rests_is_zeros_under_a_camera_that_moves_and_what_spins_is_one_number() -> None:
+    codec = Codec(CODEC_PRESETS["tiny"])
+    for action, turns in (("rests", False), ("spins", True)):
+        scene = variant(draw(3), subject="car", place="meadow", action=action, camera="orbit left", size="large")
+        samples = steps_of(motion_of(render(scene, SHAPE).facts, codec)).unflatten(2, (PARTS, STATE)).flatten(1, 2)
+        thing = samples[:, PARTS:, CAMERA : CAMERA + THING]
+        assert samples[:, PARTS:, 3].abs().min() > 0.5  # the camera looks elsewhere
+        assert thing[:, 1:, :6].abs().max() < (0.3 if turns else 0.02)  # it settles in the first moment
+        spin = thing[..., 6]
+        assert (spin.abs().min() > 0.5) == turns
+        assert spin.std(1).max() < 0.1
+
+
+def test_a_stretched_step_is_so_many_times_as_long(facts: dict) -> None:
+    motion = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))
+    samples = steps_of(motion).unflatten(2, (PARTS, STATE)).flatten(1, 2)
+    twice = torch.cat([samples[:, :1], stretched(samples[:, 1:], 2.0)], 1).reshape(motion.shape)
+    gone, far = (rows.unflatten(2, (PARTS, STATE)).flatten(1, 2)[..., CAMERA + 1].diff(dim=1)
+                 for rows in (motion, motion_from(twice)))
+    assert gone.abs().max() > 0.1
+    assert torch.allclose(far, 2 * gone, atol=1e-4)
 
 
 def test_mirroring_twice_is_nothing() -> None:
@@ -201,39 +225,6 @@ def test_a_spot_of_the_world_is_told_and_its_position_stands_still() -> None:
         assert (drift.abs().max() < 1e-3) == (camera == "static")
 
 
-def test_a_cut_is_told_what_its_window_sees() -> None:
-    scene = variant(draw(3), subject="car", place="meadow", action="rests", camera="orbit left", size="large")
-    seen = render(scene, SHAPE)
-    part = Cut(first=3, frames=9, back=True, top=5, left=11, height=SHAPE.height - 16, width=SHAPE.width - 16)
-    numbers = part.of(torch.arange(SHAPE.frames)[None])[0]
-    assert numbers.tolist() == list(range(11, 2, -1))
-    alone = torch.from_numpy(states(seen.facts))[None, numbers][:, :, None].expand(-1, -1, PARTS, -1).flatten(2)
-    grid = Grid(part.frames, part.height // 16, part.width // 16)
-    view = part.view(SHAPE.height, SHAPE.width, 16)[None]
-    told = features(alone, NOTHING, NOWHERE, EMPTY, grid, view=view)[0]
-    told = told.unflatten(0, (grid.steps, grid.rows, grid.columns))
-    camera = np.array(seen.facts["cameras"][3])  # of the cut's last frame
-    focal, row, column = SHAPE.height / 2 / np.tan(FOV / 2), grid.rows - 1, 0
-    right, up = part.left + 16 * column + 8 - SHAPE.width / 2, SHAPE.height / 2 - part.top - 16 * row - 8
-    ray = camera[:3, :3] @ np.array([right / focal, up / focal, -1.0])
-    spot = camera[:3, 3] - ray * camera[2, 3] / ray[2]
-    assert np.allclose(told[-1, row, column, 1 + 3 + 4 * 4 :][:2].numpy() * 4, spot[:2], atol=0.01)
-    everywhere, _ = spots(alone, Grid(part.frames, SHAPE.height // 16, SHAPE.width // 16))
-    where, _ = spots(alone, grid, view)
-    corner = torch.tensor([part.top, part.left])
-    assert torch.allclose(where[0, :, 0] * 16 + corner, everywhere[0, :, 0] * 16, atol=1e-2)
-
-
-def test_cuts_lie_anywhere_and_keep_whole_tokens() -> None:
-    cuts = [cut(np.random.default_rng(i), 33, 80, 128, (8, 16, 16)) for i in range(300)]
-    assert {c.top for c in cuts} == {c.left for c in cuts} == set(range(16))
-    assert {(c.first, c.frames) for c in cuts} == {(0, 33), *((first, 25) for first in range(1, 8))}
-    assert {c.back for c in cuts} == {False, True}
-    assert all((c.height, c.width) == (64, 112) for c in cuts)
-    still = cut(np.random.default_rng(0), 1, 16, 128, (8, 16, 16))
-    assert (still.first, still.frames, still.top, still.height, still.width) == (0, 1, 0, 16, 112)
-
-
 def test_what_things_are_is_told_near_them(facts: dict) -> None:
     motion = motion_of(facts, Codec(CODEC_PRESETS["tiny"]))
     grid, looks = Grid(motion.shape[1], 3, 4), looks_of(facts)
@@ -260,3 +251,15 @@ def test_tokens_are_told_of_the_nearest_things_whatever_their_order() -> None:
     turned = torch.cat([rows[..., :CAMERA], things], -1).flatten(2)
     assert torch.equal(features(turned, looks[:, [2, 0, 1]], NOWHERE, EMPTY, grid), told)
     assert not torch.equal(features(turned, looks, NOWHERE, EMPTY, grid), told)
+
+
+def test_things_of_which_nothing_is_said_are_not_there_unless_they_are_led() -> None:
+    scene = next(scene for scene in map(draw, range(99)) if len(scene.things) == THINGS)
+    made = render(scene, SHAPE).facts
+    motion, said = motion_of(made, Codec(CODEC_PRESETS["tiny"]))[:1], looks_of(made)[None]
+    said[:, 1:] = 0
+    for led, there in ((0, [True, False, False]), (2, [True, True, False])):
+        left = without(motion, said, led)
+        samples = left.unflatten(2, (PARTS, STATE))
+        assert (samples[..., CAMERA::THING] > 0.5).all((0, 1, 2)).tolist() == there
+        assert torch.equal(samples[..., :CAMERA], motion.unflatten(2, (PARTS, STATE))[..., :CAMERA])

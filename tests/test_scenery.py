@@ -1,4 +1,4 @@
-"""What stands around: drawn by a seed alone, built as drawn, told to the tokens that show it, the same in a mirror."""
+"""What stands around: drawn by a seed alone, built as drawn, told to the tokens that show it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tenku.request import Request
 from tenku.sampling.plan import plan
 from tenku.world.camera import project
 from tenku.world.grammar import PLACES, SUBJECTS, actions, draw, variant
+from tenku.world.mentions import swings
 from tenku.world.motion import LOOKS, SETTING, THINGS
 from tenku.world.scenery import KINDS, LANDMARK, LANDMARKS, landmarks, told
 from tenku.world.simulate import Format, render
@@ -76,7 +77,7 @@ def test_nothing_is_said_of_no_place_and_one_seed_draws_one_scenery() -> None:
 @pytest.mark.parametrize("camera", ["pan left", "orbit right", "crane up"])
 def test_tokens_are_told_of_the_landmark_that_they_show(camera: str) -> None:
     facts = filmed("snow", camera)
-    numbers = parts(around(facts, scenery_of(facts)[:1])[0])
+    numbers = parts(around(facts, scenery_of(facts)[None])[0])
     shown = 0
     for one in landmarks("snow", facts["scene"]["seed"]):
         # the last step's second sample is frame 12
@@ -92,21 +93,27 @@ def test_tokens_are_told_of_the_landmark_that_they_show(camera: str) -> None:
     assert shown > 2
 
 
-def test_a_mirror_shows_it_the_other_way_round() -> None:
-    facts = filmed("beach", "pan left")
-    numbers = around(facts, scenery_of(facts))
-    there, mirrored = parts(numbers)
-    assert torch.allclose(there[..., 0], mirrored[..., 0].flip(2), atol=1e-4)
-    assert torch.allclose(there[..., 1], -mirrored[..., 1].flip(2), atol=1e-3)
-    assert torch.allclose(there[..., 2], mirrored[..., 2].flip(2), atol=1e-3)
-    hand = 1 + PARTS * AROUND * (3 + 4 * len(ACROSS)) + KINDS
-    assert torch.allclose(numbers[0, ..., hand], -numbers[1, ..., hand].flip(2), atol=1e-3)
+def test_the_frame_of_a_swing_stands_where_the_world_puts_it() -> None:
+    scene = variant(draw(3), subject="ball", place="meadow", action="swings", camera="static", size="large")
+    made = render(scene, Format(128, 80, 9, 16.0))
+    frame = scenery_of(made.facts)[-1].numpy()
+    assert frame[0] == 1
+    half, high = np.exp(frame[4:6])
+    corner, foot = np.array([[half, 0, high]]), np.array([[half, 0, 0.3]])
+    for spot in (corner, foot):
+        pixel, _ = project(spot, np.array(made.facts["cameras"][0]), 128, 80)
+        column, line = pixel[0].astype(int).clip((1, 1), (126, 78))
+        around_it = made.clip.frames[0, line - 1 : line + 2, column - 1 : column + 2].reshape(-1, 3).astype(int)
+        assert (around_it[:, 0] > around_it[:, 2] + 8).any()  # wood: more red than blue, on grass or sky
+    assert not scenery_of(filmed("moon", "static"))[-1].any()
+    assert swings("a red ball swinging on a rope")
+    assert not swings("a red ball bounces")
 
 
 def test_without_scenery_tokens_are_told_nothing_of_it() -> None:
     facts = filmed("moon", "static")
     assert not around(facts, torch.zeros(1, LANDMARKS, LANDMARK)).any()
-    assert (around(facts, scenery_of(facts)[:1])[..., 0] == 1).all()
+    assert (around(facts, scenery_of(facts)[None])[..., 0] == 1).all()
 
 
 def test_the_seed_draws_it_unless_pictures_are_given() -> None:

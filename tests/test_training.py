@@ -11,7 +11,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +19,22 @@ import torch
 
 from tenku import rng
 from tenku.cli import main
-from tenku.config import MOTION_PRESETS, TRANSFORMER_PRESETS
+from tenku.config import MOTION_PRESETS, TRANSFORMER_PRESETS, LightFieldConfig
 from tenku.data.latents import KNOWN, Group, Latents, Motions, caption_batch, known_set, mirrored
 from tenku.data.shards import iter_clips, iter_facts
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors
 from tenku.model.codec import Codec
-from tenku.model.motion import nearness
+from tenku.model.lightfield import LightField
+from tenku.model.motion import FEATURES, nearness
 from tenku.model.patches import Grid
 from tenku.model.transformer import Transformer
 from tenku.request import Request
 from tenku.sampling.generate import generate
 from tenku.training import samples
 from tenku.training.codec import CodecTraining, Crops, codec_loss, train_codec
-from tenku.training.matching import Hands, group_loss, sketch_loss, vocabulary
+from tenku.training.lightfield import LightFieldTraining, Shots, batch, train_light_field
+from tenku.training.matching import Hands, group_loss, vocabulary
 from tenku.training.motion import MotionTraining, train_motion
 from tenku.training.run import Ema, Optimizer, learning_rate
 from tenku.training.video import VideoTraining, train_video
@@ -63,13 +64,18 @@ def codec(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train_codec(CodecTraining(world, out, "tiny", steps=6, batch=2, crop=32, frames=9))
 
 
-def video(world: Path, codec: Path, out: Path, steps: int = 5) -> VideoTraining:
-    return VideoTraining(world, codec, out, "tiny", steps=steps, tokens=512)
+@pytest.fixture(scope="module")
+def field(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_light_field(LightFieldTraining(world, tmp_path_factory.mktemp("field"), steps=80, pictures=8))
+
+
+def video(world: Path, codec: Path, field: Path, out: Path, steps: int = 5) -> VideoTraining:
+    return VideoTraining(world, codec, field, out, "tiny", steps=steps, tokens=512)
 
 
 @pytest.fixture(scope="module")
-def model(world: Path, codec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = train_video(video(world, codec, tmp_path_factory.mktemp("video")))
+def model(world: Path, codec: Path, field: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = train_video(video(world, codec, field, tmp_path_factory.mktemp("video")))
     moves = train_motion(MotionTraining(world, codec, tmp_path_factory.mktemp("motion"), preset="tiny", steps=8,
                                         tokens=512))
     shutil.copy(moves, path.parent)
@@ -138,8 +144,8 @@ def test_what_cameras_and_things_do_rarely_is_learnt_oftener(world: Path, codec:
     assert np.allclose(found, expected / expected.sum(), atol=0.03)
 
 
-def test_groups_side_by_side_add_up_to_the_same_gradient(world: Path, codec: Path) -> None:
-    latents, words = Latents(world, Codec.load(codec)), vocabulary()
+def test_groups_side_by_side_add_up_to_the_same_gradient(world: Path, codec: Path, field: Path) -> None:
+    latents, words = Latents(world, Codec.load(codec), LightField.load(field)), vocabulary()
     torch.manual_seed(0)
     model = Transformer(TRANSFORMER_PRESETS["tiny"])
     torch.nn.init.normal_(model.leave.weight)
@@ -185,12 +191,12 @@ def test_the_codecs_loss_counts_decibels() -> None:
 
 
 def test_the_transformer_learns(
-    world: Path, codec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: Path, codec: Path, field: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(samples, "PROMPTS", ALL)
-    trained = Transformer.load(train_video(video(world, codec, tmp_path, 150)))
+    trained = Transformer.load(train_video(video(world, codec, field, tmp_path, 150)))
     fresh = Transformer(TRANSFORMER_PRESETS["tiny"])  # predicts nothing: costs the variance of noise and data
-    latents = Latents(world, Codec.load(codec))
+    latents = Latents(world, Codec.load(codec), LightField.load(field))
     assert loss(trained, latents) < 0.75 * loss(fresh, latents)
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert rows[-1]["step"] == 150
@@ -200,7 +206,7 @@ def test_the_transformer_learns(
 
 @pytest.mark.parametrize("stop", [3])
 def test_a_run_killed_and_started_again_ends_where_it_would_have(
-    world: Path, codec: Path, model: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
+    world: Path, codec: Path, field: Path, model: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Killed without a word by the system at a step that the clock chooses, in a process of its own, whose
     # checkpoints come at every step; what it had not saved is lost, and made again.
@@ -211,10 +217,10 @@ def test_a_run_killed_and_started_again_ends_where_it_would_have(
         "torch.set_num_threads(1)\n"
         "r.CHECKPOINT_SECONDS = 0.0\n"
         "s.PROMPTS = s.PROMPTS[:1]\n"
-        "w, c, o = map(Path, sys.argv[1:])\n"
-        "train_video(VideoTraining(w, c, o, 'tiny', steps=5, tokens=512), lambda s: print(s, flush=True))\n"
+        "w, c, f, o = map(Path, sys.argv[1:])\n"
+        "train_video(VideoTraining(w, c, f, o, 'tiny', steps=5, tokens=512), lambda s: print(s, flush=True))\n"
     )
-    command = [sys.executable, "-W", "ignore", "-c", script, str(world), str(codec), str(tmp_path)]
+    command = [sys.executable, "-W", "ignore", "-c", script, str(world), str(codec), str(field), str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     for line in process.stdout:
@@ -231,9 +237,9 @@ def test_a_run_killed_and_started_again_ends_where_it_would_have(
     assert same(tmp_path / "transformer.safetensors", model)
 
 
-def test_another_run_in_the_same_folder_is_refused(world: Path, codec: Path, model: Path) -> None:
+def test_another_run_in_the_same_folder_is_refused(world: Path, codec: Path, field: Path, model: Path) -> None:
     with pytest.raises(UserError, match="holds another run"):
-        train_video(VideoTraining(world, codec, model.parent, "tiny", steps=9, tokens=256))
+        train_video(VideoTraining(world, codec, field, model.parent, "tiny", steps=9, tokens=256))
 
 
 def test_the_trained_folder_generates(model: Path) -> None:
@@ -289,8 +295,8 @@ def test_known_sets_divide_the_grid_and_all_kinds_occur() -> None:
     assert sum(KNOWN.values()) == pytest.approx(1)
 
 
-def test_groups_are_full_and_mixed(world: Path, codec: Path) -> None:
-    latents = Latents(world, Codec.load(codec))
+def test_groups_are_full_and_mixed(world: Path, codec: Path, field: Path) -> None:
+    latents = Latents(world, Codec.load(codec), LightField.load(field))
     shapes, lengths = set(), set()
     for i in range(60):
         group = latents.draw(rng.stream(i, "group"), 512)
@@ -303,37 +309,39 @@ def test_groups_are_full_and_mixed(world: Path, codec: Path) -> None:
     assert len(lengths) >= 4  # images, halves and whole clips
 
 
-def test_a_sketch_is_learnt_by_regression_and_then_left_alone(world: Path, codec: Path, tmp_path: Path) -> None:
-    settings = replace(video(world, codec, tmp_path / "sketch", 60), sketch=True, rate=3e-3)
-    path = train_video(settings)
-    fresh, sketched = Transformer(TRANSFORMER_PRESETS["tiny"]), Transformer.load(path)
-    groups = [Latents(world, Codec.load(codec)).draw(rng.stream(i, "group"), 256) for i in range(6)]
-    alike = torch.ones(fresh.config.channels)
-    losses = [[float(sketch_loss(m, g, alike, rng.stream(1, "kept"))[0].detach()) for g in groups]
-              for m in (fresh, sketched)]
-    before, after = np.mean(losses, 1)
-    assert after < 0.9 * before
-    then = replace(settings, out=tmp_path / "video", steps=2, sketch=False, start=path)
-    painted = Transformer.load(train_video(then))
-    kept, moved = [], []
-    for (name, a), b in zip(sketched.named_parameters(), painted.parameters(), strict=True):
-        (kept if name.startswith("sketch.") else moved).append(torch.equal(a, b))
-    assert all(kept)
-    assert not any(moved[-2:])
+def test_a_light_field_is_learnt_from_pixels_and_resumes_to_the_same_bits(
+    world: Path, field: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, fresh = LightField.load(field), LightField(LightFieldConfig())
+    told, colours = batch(Shots(world, 0).at(0), 24, rng.stream(1, "look"))
+    mean = (colours - colours.mean((0, 1))).square().mean()
+    with torch.no_grad():
+        known, unknown = ((model(*told) - colours).square().mean() for model in (trained, fresh))
+    assert known < 0.7 * mean
+    assert known < unknown
+    def stop(step: int) -> None:
+        if step == 30:
+            raise KeyboardInterrupt
+
+    settings = LightFieldTraining(world, tmp_path, steps=80, pictures=8)
+    monkeypatch.setattr("tenku.training.run.CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        train_light_field(settings, stop)
+    assert same(train_light_field(settings), field)
 
 
-def test_close_groups_hold_the_tokens_around_a_thing(world: Path, codec: Path) -> None:
-    latents = Latents(world, Codec.load(codec))
+def test_close_groups_hold_the_tokens_around_a_thing(world: Path, codec: Path, field: Path) -> None:
+    latents = Latents(world, Codec.load(codec), LightField.load(field))
     close, whole = [], []
     for i in range(60):
         group = latents.draw(rng.stream(i, "group"), 256)
         assert group.motion is not None
-        near = nearness(group.motion[group.motion[..., 0].any(1)]).mean()
+        near = nearness(group.motion[..., :FEATURES]).mean()
         (whole if group.positions.ndim == 2 else close).append(float(near))
         if group.positions.ndim == 2 or group.known.shape[1]:
             continue
         steps = round(float(group.positions[0, -1, 0])) + 1
-        clips = [clip[m, :steps] for many in latents.clips.values() for clip in many for m in (0, 1)]
+        clips = [clip[0, :steps] for many in latents.clips.values() for clip in many]
         for data, positions in zip(group.data, group.positions, strict=True):
             found = False
             for clip in clips:

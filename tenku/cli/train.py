@@ -1,4 +1,4 @@
-"""`tenku train`: the codec, the video transformer, the network of motion, the probe."""
+"""`tenku train`: the codec, the light field, the video transformer, the network of motion, the probe."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from tenku.errors import UserError
 
-HELP = "train the codec, the video transformer, the network of motion or the probe"
+HELP = "train the codec, the light field, the video transformer, the network of motion or the probe"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per script; the same command again resumes the run."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="codec|video|motion|probe")
-    for kind, text in (("codec", "the video compression network"), ("video", "the diffusion transformer"),
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="codec|lightfield|video|motion|probe")
+    for kind, text in (("codec", "the video compression network"), ("lightfield", "the network that draws sketches"),
+                       ("video", "the diffusion transformer"),
                        ("motion", "the network that dreams motion"),
                        ("probe", "the network that evaluation reads clips with")):
         sub = kinds.add_parser(kind, help=text, description=f"Trains {text}. The same command again resumes.")
@@ -32,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--frames", type=int, help="frames of a piece, 1 + 8k")
             sub.add_argument("--clips", type=int, help="clips kept in memory")
             sub.add_argument("--start", type=Path, help="codec.safetensors to start from; its encoder is kept")
+        elif kind == "lightfield":
+            sub.add_argument("--pictures", type=int, help="pictures a step, of which some pixels are taken")
+            sub.add_argument("--start", type=Path, help="lightfield.safetensors to start from")
         elif kind in ("video", "motion"):
             sub.add_argument("--codec", type=Path, required=True, help="codec.safetensors")
             if kind == "motion":
@@ -42,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "to start from")
             sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
             if kind == "video":
-                sub.add_argument("--sketch", action="store_true", help="the sketch alone, which comes first")
+                sub.add_argument("--field", type=Path, required=True, help="lightfield.safetensors")
         else:
             sub.add_argument("--extra", type=Path, nargs="+", metavar="DIR", help="more folders of shards")
             sub.add_argument("--codec", type=Path, help="codec.safetensors that clips are also seen through")
@@ -55,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs one script. Every number that makes no sense is refused before any work."""
-    for name in ("steps", "batch", "crop", "frames", "clips", "tokens", "groups", "through"):
+    for name in ("steps", "batch", "crop", "frames", "clips", "tokens", "groups", "pictures", "through"):
         value = getattr(args, name, None)
         if value is not None and value < 1:
             raise UserError(f"--{name} cannot be {value}", "give a positive whole number")
@@ -65,6 +69,10 @@ def run(args: argparse.Namespace) -> int:
         from tenku.training.codec import CodecTraining, train_codec
 
         return _go(args, CodecTraining, train_codec)
+    if args.kind == "lightfield":
+        from tenku.training.lightfield import LightFieldTraining, train_light_field
+
+        return _go(args, LightFieldTraining, train_light_field)
     if args.kind == "video":
         from tenku.training.video import VideoTraining, train_video
 

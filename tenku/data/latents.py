@@ -23,24 +23,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenku.data.cuts import Cut, cut
 from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
-from tenku.model.motion import PARTS, features, spots, steps_of, told_of, whole
+from tenku.model.lightfield import LightField
+from tenku.model.motion import PARTS, features, spots, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
 from tenku.world import scenery
 from tenku.world.captions import REGISTERS, caption
-from tenku.world.motion import MIRROR, looks, setting, states
+from tenku.world.motion import MIRROR, THINGS, looks, setting, states
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
 
 CLOSE = 0.6  # share of groups that hold only what is around a thing, step by step: few tokens of a picture show one
 ACROSS = (3, 5)  # least and one more than most rows and columns of what is around a thing
 IMAGES = 3.0  # how much oftener an image's token is drawn than a video's
-UNTOLD = 0.1  # share of clips whose motion or setting, and of things whose looks, are not told: prompts may not say
+UNTOLD = 0.1  # share of clips whose setting or scenery, and of things whose looks, are not told: prompts may not say
+TOLD = ("sketch", "motion", "looks", "setting", "scenery")  # of each clip
 WORDS = 64  # tokens: twice what a caption has, for a canvas is what is learnt from
 CAPTIONS = 4  # ways of saying each clip in each register
 # How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
@@ -52,6 +53,14 @@ def encoder_hash(codec: Codec) -> str:
     digest = hashlib.sha256()
     for buffer in (codec.basis, codec.mean, codec.scale):
         digest.update(buffer.float().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:8]
+
+
+def field_hash(field: LightField) -> str:
+    """Eight hex digits that change when sketches would."""
+    digest = hashlib.sha256()
+    for parameter in field.parameters():
+        digest.update(parameter.detach().float().contiguous().numpy().tobytes())
     return digest.hexdigest()[:8]
 
 
@@ -94,42 +103,37 @@ def setting_of(facts: dict[str, Any]) -> Tensor:
 
 
 def scenery_of(facts: dict[str, Any]) -> Tensor:
-    """What stands around the stage of a clip, as filmed and mirrored: 2 LANDMARKS LANDMARK."""
-    place, seed = facts["scene"]["place"], facts["scene"]["seed"]
-    return torch.stack([torch.from_numpy(scenery.told(place, seed, mirror=mirror)) for mirror in (False, True)])
+    """What stands around the stage of a clip: LANDMARKS LANDMARK."""
+    swing = any(thing["action"] == "swings" for thing in facts["scene"]["things"])
+    return torch.from_numpy(scenery.told(facts["scene"]["place"], facts["scene"]["seed"], swing=swing))
 
 
-@torch.no_grad()
-def encode_shards(folder: Path, codec: Codec, cuts: int = 0) -> Path:
-    """Encodes every finished shard that has no latents yet, as filmed and mirrored; returns the latents' folder.
-
-    Each clip as a whole, and in so many cuts of it besides, whose files are named after them.
-    """
-    out = folder / f"latents-{encoder_hash(codec)}-scenery"
+@torch.inference_mode()
+def encode_shards(folder: Path, codec: Codec, field: LightField) -> Path:
+    """Encodes every finished shard that has no latents yet, and its sketches; returns the latents' folder."""
+    out = folder / f"latents-{encoder_hash(codec)}-{field_hash(field)}"
     for shard in shard_paths(folder):
-        paths = [out / f"{shard.stem}{f'-{number}' if number else ''}.safetensors" for number in range(cuts + 1)]
-        missing = [number for number, path in enumerate(paths) if not path.exists()]
-        found: dict[int, tuple[dict[str, Tensor], dict[str, Any]]] = {number: ({}, {}) for number in missing}
-        for item in iter_clips(folder, shards=[shard] if missing else []):
+        path = out / f"{shard.stem}.safetensors"
+        if path.exists():
+            continue
+        tensors: dict[str, Tensor] = {}
+        facts: dict[str, Any] = {}
+        for item in iter_clips(folder, shards=[shard]):
+            draw = stream(0, "untold", item.key)
             video = torch.from_numpy(item.clip.frames)[None]
-            videos, moves = torch.cat([video, video.flip(3)]), moves_of(item.facts)
             _, frames, height, width, _ = video.shape
-            texts, looks, where = said(item.key, item.facts), looks_of(item.facts), setting_of(item.facts)
-            around = scenery_of(item.facts)
-            for number, (tensors, facts) in found.items():
-                part = Cut(0, frames, False, 0, 0, height, width)
-                if number:
-                    part = cut(stream(number, "cut", item.key), frames, height, width, codec.config.stride)
-                    tensors[f"{item.key}.view"] = part.view(height, width, codec.config.stride[1])
-                seen = part.of(videos)[:, :, part.top : part.top + part.height, part.left : part.left + part.width]
-                tensors[item.key] = codec.encode(seen.float() / 127.5 - 1).to(torch.bfloat16)
-                tensors[f"{item.key}.motion"] = codec.steps(part.of(moves), PARTS).flatten(2)
-                tensors[f"{item.key}.looks"], tensors[f"{item.key}.setting"] = looks, where
-                tensors[f"{item.key}.scenery"] = around
-                grid = codec.grid(part.frames, part.height, part.width, item.clip.fps)
-                facts[item.key] = {"captions": texts, "seconds_per_step": grid.seconds_per_step}
-        for number, (tensors, facts) in found.items():
-            write_tensors(paths[number], tensors, {"facts": json.dumps(facts)})
+            grid = codec.grid(frames, height, width, item.clip.fps)
+            motion = codec.steps(torch.from_numpy(states(item.facts))[None], PARTS).flatten(2)
+            looks = looks_of(item.facts) * torch.from_numpy(draw.random((THINGS, 1)) >= UNTOLD)
+            where, around = setting_of(item.facts), scenery_of(item.facts)
+            where, around = (told * float(draw.random() >= UNTOLD) for told in (where, around))
+            sketch = codec.encode(field.video(motion, looks[None], where[None], around[None], codec.shape(grid)))
+            for name, tensor in (("", codec.encode(video.float() / 127.5 - 1)), (".sketch", sketch)):
+                tensors[item.key + name] = tensor.to(torch.bfloat16)
+            for name, tensor in (("motion", motion[0]), ("looks", looks), ("setting", where), ("scenery", around)):
+                tensors[f"{item.key}.{name}"] = tensor
+            facts[item.key] = {"captions": said(item.key, item.facts), "seconds_per_step": grid.seconds_per_step}
+        write_tensors(path, tensors, {"facts": json.dumps(facts)})
     return out
 
 
@@ -144,7 +148,7 @@ class Group:
     runs: int  # latent steps that the canvas tokens divide into equally
     captions: list[str]  # B
     scale: Tensor  # 2: log2 of seconds per latent step, and of tokens per latent step
-    motion: Tensor | None = None  # B N F
+    motion: Tensor | None = None  # B N F, and the sketch behind it
     known_motion: Tensor | None = None  # B K F
 
 
@@ -152,11 +156,11 @@ class Pool:
     """Clips in memory by shape, and the groups that training draws from them."""
 
     def __init__(self) -> None:
-        self.clips: dict[Bucket, list[Tensor]] = {}  # each 2 T H W C bfloat16: as filmed, mirrored
+        self.clips: dict[Bucket, list[Tensor]] = {}  # each 1|2 T H W C bfloat16: as filmed, mirrored
         self.captions: dict[Bucket, list[dict[str, list[str]]]] = {}
 
     def add(self, bucket: Bucket, clip: Tensor, captions: dict[str, list[str]]) -> None:
-        """Takes in a clip and its mirror image, 2 T H W C, with CAPTIONS texts of each register."""
+        """Takes in a clip, and its mirror image where it has one, 1|2 T H W C, with CAPTIONS texts of each register."""
         self.clips.setdefault(bucket, []).append(clip)
         self.captions.setdefault(bucket, []).append(captions)
 
@@ -178,9 +182,7 @@ class Pool:
         """What the network is told of the grid as a whole."""
         return scale_of(grid)
 
-    def told(
-        self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, rows: Tensor | None, draw: np.random.Generator
-    ) -> Tensor | None:
+    def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, rows: Tensor | None) -> Tensor | None:
         """What tokens (rows B N, or all) of picked clips (number, 1 for mirrored) are told of the motion: B N F."""
         return None
 
@@ -202,7 +204,8 @@ class Pool:
         canvas, known, runs = known_set(draw, part)
         register = REGISTERS[draw.integers(len(REGISTERS))]
         count = max(1, round(budget / (part.tokens * repeats(len(canvas)) + 32)))
-        picks = [(self.pick(bucket, draw), int(draw.integers(2))) for _ in range(count)]
+        ways = len(self.clips[bucket][0])
+        picks = [(self.pick(bucket, draw), int(draw.integers(ways))) for _ in range(count)]
         tokens = torch.stack([self.clips[bucket][p][m, :length] for p, m in picks]).flatten(1, 3).float()
         captions = []
         for p, m in picks:
@@ -213,9 +216,7 @@ class Pool:
         if part != grid:
             rows = around(self.spots(bucket, picks, grid, draw), part, grid, draw)
             positions, tokens = positions[rows], tokens[torch.arange(count)[:, None], rows]
-        told = self.told(bucket, picks, grid, rows, draw)
-        if told is not None:
-            told *= torch.from_numpy(draw.random((count, 1, 1)) >= UNTOLD)
+        told = self.told(bucket, picks, grid, rows)
         return Group(tokens[:, canvas], tokens[:, known], positions[..., canvas, :], positions[..., known, :], runs,
                      captions, self.scale(grid, bucket[4]), None if told is None else told[:, canvas],
                      None if told is None else told[:, known])
@@ -239,26 +240,23 @@ def around(spots: Tensor, part: Grid, grid: Grid, draw: np.random.Generator) -> 
 
 
 class Latents(Pool):
-    """Everything of a folder that is encoded so far, and so many cuts of each clip."""
+    """Everything of a folder that is encoded so far. No mirror images: light comes from one side, and so do shadows."""
 
-    def __init__(self, folder: Path, codec: Codec, cuts: int = 0) -> None:
+    def __init__(self, folder: Path, codec: Codec, field: LightField) -> None:
         super().__init__()
-        self.folder, self.codec, self.cuts = folder, codec, cuts
+        self.folder, self.codec, self.field = folder, codec, field
         self.read: set[str] = set()
-        self.motions: dict[Bucket, list[Tensor]] = {}  # each 2 T CHANNELS: as filmed, mirrored
-        self.looks: dict[Bucket, list[Tensor]] = {}  # each THINGS LOOKS
-        self.settings: dict[Bucket, list[Tensor]] = {}  # each SETTING
-        self.sceneries: dict[Bucket, list[Tensor]] = {}  # each 2 LANDMARKS LANDMARK: as filmed, mirrored
-        self.views: dict[Bucket, list[Tensor]] = {}  # each 3
+        # Of each clip: sketch T H W C, motion T CHANNELS, looks THINGS LOOKS, setting SETTING, scenery ...
+        self.facts: dict[Bucket, dict[str, list[Tensor]]] = {}
         self.refresh()
         if not self.clips:
             raise UserError(f"{folder} holds no finished shard", "render some: tenku world make --out DIR")
 
     def refresh(self) -> int:
         """Takes in shards finished since the last call; returns the number of clips held."""
-        out = encode_shards(self.folder, self.codec, self.cuts)
+        out = encode_shards(self.folder, self.codec, self.field)
         for path in sorted(out.glob("*.safetensors")):
-            if path.name in self.read or int(path.stem.partition("-")[2] or 0) > self.cuts:
+            if path.name in self.read:
                 continue
             tensors, header = read_tensors(path)
             for key, facts in json.loads(header["facts"]).items():
@@ -266,33 +264,24 @@ class Latents(Pool):
                 _, steps, rows, columns, _ = latents.shape
                 bucket = (steps, rows, columns, float(facts["seconds_per_step"]), columns / rows)
                 self.add(bucket, latents, facts["captions"])
-                self.motions.setdefault(bucket, []).append(tensors[f"{key}.motion"])
-                self.looks.setdefault(bucket, []).append(tensors[f"{key}.looks"])
-                self.settings.setdefault(bucket, []).append(tensors[f"{key}.setting"])
-                self.sceneries.setdefault(bucket, []).append(tensors[f"{key}.scenery"])
-                view = tensors.get(f"{key}.view")  # none of a clip that is seen whole
-                self.views.setdefault(bucket, []).append(whole(Grid(1, rows, columns))[0] if view is None else view)
+                held = self.facts.setdefault(bucket, {name: [] for name in TOLD})
+                for name in TOLD:
+                    held[name].append(tensors[f"{key}.{name}"])
             self.read.add(path.name)
         return self.count
 
-    def told(
-        self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, rows: Tensor | None, draw: np.random.Generator
-    ) -> Tensor:
-        """What tokens (rows B N, or all) of picked clips are told of the motion: B N F."""
-        looks = torch.stack([self.looks[bucket][p] for p, _ in picks])
-        looks = looks * torch.from_numpy(draw.random((*looks.shape[:2], 1)) >= UNTOLD)
-        settings = torch.stack([self.settings[bucket][p] for p, _ in picks])
-        settings = settings * torch.from_numpy(draw.random((len(picks), 1)) >= UNTOLD)
-        around = torch.stack([self.sceneries[bucket][p][m] for p, m in picks])
-        around = around * torch.from_numpy(draw.random((len(picks), 1, 1)) >= UNTOLD)
-        motion = torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks])
-        views = torch.stack([self.views[bucket][p] for p, _ in picks])
-        return features(motion, looks, settings, around, grid, rows, views)
+    def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, rows: Tensor | None) -> Tensor:
+        """What tokens (rows B N, or all) of picked clips are told of the motion, and their sketch: B N F + C."""
+        held = self.facts[bucket]
+        sketch, motion, looks, where, around = (torch.stack([held[name][p] for p, _ in picks]) for name in TOLD)
+        sketch = sketch[:, 0, : grid.steps].flatten(1, 3).float()
+        if rows is not None:
+            sketch = sketch[torch.arange(len(picks))[:, None], rows]
+        return torch.cat([features(motion[:, : grid.steps], looks, where, around, grid, rows), sketch], -1)
 
     def spots(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
         """Where one thing of each picked clip is on the grid: B T 2, row and column."""
-        motion = torch.stack([self.motions[bucket][p][m, : grid.steps] for p, m in picks])
-        where, there = spots(motion, grid, torch.stack([self.views[bucket][p] for p, _ in picks]))
+        where, there = spots(torch.stack([self.facts[bucket]["motion"][p][: grid.steps] for p, _ in picks]), grid)
         ones = [int(draw.integers(max(1, int(count)))) for count in there.sum(1)]
         return torch.stack([clip[:, one] for clip, one in zip(where, ones, strict=True)])
 

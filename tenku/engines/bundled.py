@@ -1,4 +1,4 @@
-"""Our own model: codec, transformer and, where there is one, the network of motion, from a folder of safetensors files.
+"""Our own model: codec, transformer and, where there are, the network of motion and light field, from a folder.
 
 Legend: N tokens of a grid, K known, C latent channels, F what a token is told of the motion.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_header, sha256
 from tenku.model.codec import Codec
+from tenku.model.lightfield import LightField
 from tenku.model.text import Words, padded
 from tenku.model.transformer import Transformer
 from tenku.sampling.solvers import Velocity
@@ -35,8 +37,9 @@ class Engine:
         self.device = torch.device(device)
         self.codec = Codec.load(folder / "codec.safetensors").to(self.device)
         self.transformer = Transformer.load(transformer_path).to(self.device)
-        motion_path = folder / "motion.safetensors"
+        motion_path, field_path = folder / "motion.safetensors", folder / "lightfield.safetensors"
         self.motion = Transformer.load(motion_path).to(self.device) if motion_path.exists() else None
+        self.field = LightField.load(field_path) if field_path.exists() else None
         try:
             self.words = Words(tuple(json.loads(header["words"])), json.loads(header["lexicon"]))
             self.longest = int(header["longest"])  # latent steps that the model was trained for
@@ -45,26 +48,25 @@ class Engine:
         if self.codec.config.channels != self.transformer.config.channels:
             raise UserError(f"codec and transformer in {folder.name} do not belong together",
                             "put the codec that the transformer was trained on beside it")
-        parts = [sha256(p) for p in (folder / "codec.safetensors", transformer_path, motion_path) if p.exists()]
+        paths = (folder / "codec.safetensors", transformer_path, motion_path, field_path)
+        parts = [sha256(path) for path in paths if path.exists()]
         self.weights_sha256 = hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def dreamer(self, model: Transformer, scale: Tensor) -> Dreamer:
         """A reader of prompts for one of the two networks, on a grid of that scale."""
         return Dreamer(self, model, scale.to(self.device))
 
-    def looks(self, prompt: str) -> Tensor:
-        """What the things that a prompt speaks of are, as far as it says: 1 THINGS LOOKS."""
-        said = ((thing.subject, thing.colour, thing.height) for thing in mentions.things(prompt))
-        return torch.from_numpy(looks(said))[None]
+    def told(self, texts: Sequence[str], seed: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Looks 1 THINGS LOOKS, setting 1 SETTING, scenery 1 LANDMARKS LANDMARK, each as the first text that says it.
 
-    def setting(self, prompt: str) -> Tensor:
-        """Place and light of a prompt, as far as it says: 1 SETTING."""
-        return torch.from_numpy(setting(*mentions.setting(prompt)))[None]
-
-    def scenery(self, prompt: str, seed: int | None) -> Tensor:
-        """What stands around the stage of a prompt's place, drawn from a seed, if any: 1 LANDMARKS LANDMARK."""
-        place, _ = mentions.setting(prompt)
-        return torch.from_numpy(scenery.told(place, seed))[None]
+        What no text says is drawn from the seed; without one, where pictures show it, it stays unsaid.
+        """
+        said = mentions.told(texts, seed)
+        things = ((thing.subject, thing.colour, thing.height) for thing in said.things)
+        around = scenery.told(said.place, seed, swing=said.swing and seed is not None)
+        told = looks(things), setting(said.place, said.light), around
+        first, second, third = (torch.from_numpy(numbers)[None] for numbers in told)
+        return first, second, third
 
     def notes(self, prompt: str) -> tuple[str, ...]:
         """What of a prompt is read otherwise than written, or not at all."""
@@ -88,7 +90,8 @@ class Dreamer:
         words = torch.tensor([padded(rows)], device=self.engine.device)
         split = known.shape[1]
         if told is None and self.model.config.motion:  # no network of motion is there: nothing is said
-            told = torch.zeros(1, len(positions), self.model.config.motion, device=self.engine.device)
+            numbers = self.model.config.motion + self.model.config.channels
+            told = torch.zeros(1, len(positions), numbers, device=self.engine.device)
         seen = None if told is None else self.model.see(told)
         before, canvas = (None, None) if seen is None else (seen[:split], seen[split:])
         context = self.model.context(words, known, positions[:split], self.scale, before)

@@ -95,6 +95,11 @@ class Codec(nn.Module):
         """How many frames that many latent steps decode to."""
         return 1 + (steps - 1) * self.config.stride[0]
 
+    def shape(self, grid: Grid) -> tuple[int, int, int]:
+        """Frames, height and width of the pictures that a grid covers."""
+        _, rows, columns = self.config.stride
+        return self.frames(grid.steps), grid.rows * rows, grid.columns * columns
+
     def spread(self, values: Tensor, height: int, width: int) -> Tensor:
         """A number for each latent position, S R Q -> for each pixel that it covers, T height width."""
         for axis, times in enumerate(self.config.stride):

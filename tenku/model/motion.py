@@ -2,9 +2,9 @@
 
 The motion of a clip (world/motion.py) is sampled PARTS times in each latent step. One network dreams these rows from
 words, as another dreams latents: a row is a token, with CHANNELS numbers, in which each sample but the first says how
-it differs from the one before. The other is told, for every token, where it lies as seen from each thing and from the
-camera, and what is near: so it need not find out where things are, only how they look. The last two numbers shift the
-token's position (see `_drift`).
+it differs from the one before (see `steps_of`). The other is told, for every token, where it lies as seen from each
+thing and from the camera, and what is near: so it need not find out where things are, only how they look. The last two
+numbers shift the token's position (see `_drift`).
 
 Legend: B batch, T latent steps, N = T H W tokens of a grid, P parts, F features.
 """
@@ -35,7 +35,11 @@ from tenku.world.scenery import KINDS
 
 PARTS = 4  # samples of the motion in a latent step
 CHANNELS = PARTS * STATE
-STRIDE = 0.1  # how far motion goes from sample to sample, roughly, in its own units
+# What counts as small in a step from one sample to the next: metres and radians. What does not move must not creep.
+FINE = torch.tensor([*[0.01] * 3, *[0.003] * 2, *[1.0, *[0.01] * 3, *[0.02] * 3, *[1.0] * 3] * THINGS])
+SQUASH = 2.0  # a step of FINE sinh(SQUASH) is a 1 to the network: about what moving things do
+LONGEST = 4.0  # step, in the network's numbers, that is taken at its word: 15 metres
+AWAY = 1.35  # log of the metres that a thing is away, usually
 WAVES = (1.0, 0.5)  # metres: wavelengths in which a token's place beside a thing is told
 INSIDE = (1.8, 0.9, 0.45, 0.225)  # of a thing's height: wavelengths in which its place within the thing is told
 REACH = 1.2  # metres: how far around a thing tokens are told its pose
@@ -55,16 +59,98 @@ BEYOND = 3.0  # how far outside of the picture a position may lie, in tangents o
 def steps_of(motion: Tensor) -> Tensor:
     """Motion as the network dreams it, B T CHANNELS: the first sample, then the steps from each sample to the next.
 
-    A camera that stands is all zeros, one that turns is the same number again: what stays smooth need not be learnt.
+    Steps are differences, for a rotation the vector about which, and by how many radians, it turns (3 numbers, and 3 of
+    0). They are squashed by an inverse hyperbolic sine: small ones add up over time, so they must be dreamt finely.
     """
-    x = motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)
-    return torch.cat([x[:, :1], x.diff(dim=1) / STRIDE], 1).unflatten(1, (-1, PARTS)).flatten(2)
+    rows = _samples(motion)
+    metres = plain(rows)
+    turn = rotation_of(metres)
+    by = _vector(turn[:, 1:] @ turn[:, :-1].mT)
+    step = metres.diff(dim=1)
+    things = torch.cat([step[..., CAMERA:].unflatten(-1, (THINGS, THING))[..., :4], by, torch.zeros_like(by)], -1)
+    step = torch.cat([step[..., :CAMERA], things.flatten(-2)], -1)
+    return torch.cat([rows[:, :1], _squashed(step)], 1).unflatten(1, (-1, PARTS)).flatten(2)
 
 
 def motion_from(steps: Tensor) -> Tensor:
     """The inverse of `steps_of`."""
-    x = steps.unflatten(2, (PARTS, STATE)).flatten(1, 2)
-    return torch.cat([x[:, :1], x[:, 1:] * STRIDE], 1).cumsum(1).unflatten(1, (-1, PARTS)).flatten(2)
+    rows = _samples(steps)
+    step = _unsquashed(rows[:, 1:])
+    first = plain(rows[:, :1])
+    by = _cross(step[..., CAMERA:].unflatten(-1, (THINGS, THING))[..., 4:7]).matrix_exp()
+    turns = [rotation_of(first)[:, 0]]
+    for i in range(by.shape[1]):
+        turns.append(by[:, i] @ turns[-1])
+    turn = torch.stack(turns, 1)  # B M THINGS 3 3
+    metres = torch.cat([first, step], 1).cumsum(1)
+    things = metres[..., CAMERA:].unflatten(-1, (THINGS, THING))
+    things = torch.cat([things[..., :4], turn[..., 0], turn[..., 1]], -1)
+    metres = torch.cat([metres[..., :CAMERA], things.flatten(-2)], -1)
+    return scaled(metres).unflatten(1, (-1, PARTS)).flatten(2)
+
+
+def stretched(steps: Tensor, by: float) -> Tensor:
+    """Steps of some samples, (..., STATE) as `steps_of` has them, made so many times as long."""
+    return _squashed(_unsquashed(steps) * by)
+
+
+def _squashed(step: Tensor) -> Tensor:
+    return torch.asinh(step / FINE) / SQUASH
+
+
+def _unsquashed(step: Tensor) -> Tensor:
+    return torch.sinh(step.clamp(-LONGEST, LONGEST) * SQUASH) * FINE
+
+
+def _samples(motion: Tensor) -> Tensor:
+    """B T CHANNELS -> B M STATE."""
+    return motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)
+
+
+def plain(rows: Tensor) -> Tensor:
+    """Rows (..., STATE) in metres and radians."""
+    return rows * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)
+
+
+def scaled(metres: Tensor) -> Tensor:
+    """The inverse of `plain`: rows (..., STATE) as networks have them."""
+    return (metres - torch.from_numpy(MIDDLE)) / torch.from_numpy(SPREAD)
+
+
+def rotation_of(rows: Tensor) -> Tensor:
+    """The rotations of things in plain rows (..., STATE): (..., THINGS, 3, 3), columns front, left, up."""
+    columns = rows[..., CAMERA:].unflatten(-1, (THINGS, THING))[..., 4:]
+    front, left = F.normalize(columns[..., :3], dim=-1), columns[..., 3:]
+    left = F.normalize(left - (left * front).sum(-1, keepdim=True) * front, dim=-1)
+    return torch.stack([front, left, torch.linalg.cross(front, left)], -1)
+
+
+def _cross(vector: Tensor) -> Tensor:
+    """The matrices (..., 3, 3) that multiply like a cross product with vectors (..., 3)."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+
+
+def _vector(turn: Tensor) -> Tensor:
+    """The vector (..., 3) about which, and by how many radians, rotations (..., 3, 3) turn."""
+    twice = torch.stack([turn[..., 2, 1] - turn[..., 1, 2], turn[..., 0, 2] - turn[..., 2, 0],
+                         turn[..., 1, 0] - turn[..., 0, 1]], -1)
+    sine = twice.norm(dim=-1, keepdim=True) / 2
+    cosine = (turn.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True) - 1) / 2
+    return torch.where(sine > 1e-7, torch.atan2(sine, cosine) / sine.clamp(min=1e-7), 1.0) * twice / 2
+
+
+def seen(rows: Tensor) -> Tensor:
+    """Plain rows (..., STATE) with things as the camera sees them: where it is there, tangents to the middle (right,
+    up), log of its distance along the view axis (metres), and its rotation's columns (x right, y up, z backward)."""
+    things = rows[..., CAMERA:].unflatten(-1, (THINGS, THING))
+    axes = torch.stack(axes_of(rows[..., None, :CAMERA]), -2)  # ... 1 3 3: rows right, up, backward
+    local = (axes @ (things[..., 1:4] - rows[..., None, :3])[..., None])[..., 0]
+    away = (-local[..., 2:]).clamp(min=NEAREST)
+    turned = [(axes @ things[..., i : i + 3, None])[..., 0] for i in (4, 7)]
+    found = torch.cat([things[..., :1], (local[..., :2] / away).clamp(-3, 3), away.log(), *turned], -1)
+    return torch.cat([rows[..., :CAMERA], found.flatten(-2)], -1)
 
 
 def told_of(seconds_per_step: float, aspect: float) -> Tensor:
@@ -77,32 +163,24 @@ def timeline(grid: Grid) -> Grid:
     return Grid(grid.steps, 1, 1, grid.seconds_per_step)
 
 
-def whole(grid: Grid) -> Tensor:
-    """The view of a picture that is seen whole, 1 3: see `features`."""
-    return torch.tensor([[2 * math.tan(FOV / 2) / grid.rows, 0.0, 0.0]])
-
-
 def features(
-    motion: Tensor, looks: Tensor, setting: Tensor, scenery: Tensor, grid: Grid, tokens: Tensor | None = None,
-    view: Tensor | None = None,
+    motion: Tensor, looks: Tensor, setting: Tensor, scenery: Tensor, grid: Grid, tokens: Tensor | None = None
 ) -> Tensor:
     """What each token of a grid is told, B N FEATURES: motion B T CHANNELS, looks B THINGS LOOKS, setting B SETTING,
     scenery B LANDMARKS LANDMARK.
 
     Looks, settings and scenery of zeros are not said, and left to the network's reading of the words. tokens: the
     numbers of those that are asked for, B N, step after step and as many of each step; all of the grid's where left
-    out. view: B 3, the side of a token, and how far right of and above the camera's axis the grid's middle is, in
-    tangents of the viewing angle; `whole` where left out.
+    out.
     """
-    view = whole(grid) if view is None else view
-    rows = motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)
-    x, y = (t[:, None] for t in _tangents(grid, view))  # B|1 1 H W
+    rows = seen(plain(motion.unflatten(2, (PARTS, STATE))))
+    x, y = (t[:, None] for t in _tangents(grid))  # 1 1 H W
     if tokens is not None:  # B T N/T 1
         at = tokens % grid.tokens_per_step
         x, y = (t.flatten(1).expand(len(at), -1).gather(1, at).unflatten(1, (grid.steps, -1, 1)) for t in (x, y))
     rows = rows[:, :, None, None]  # B T 1 1 P STATE
     x, y = (t[..., None].expand(-1, -1, -1, -1, PARTS) for t in (x, y))
-    unit = view[:, 0, None, None, None, None]
+    unit = _side(grid)
     point, depth = _behind(rows[..., :CAMERA], x, y)
     parts = [_directions(rows[..., :CAMERA], x, y), _ground(rows[..., :CAMERA], point, depth, unit / 16)]
     things, which = _nearest(rows, looks, x, y, unit / 16)
@@ -117,16 +195,15 @@ def features(
     return torch.cat([one, told.flatten(4), what, where, around, drift], -1).flatten(1, 3)
 
 
-def spots(motion: Tensor, grid: Grid, view: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def spots(motion: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Where things are on the grid, B T THINGS 2, and which are there, B THINGS, in a motion B T CHANNELS.
 
-    Rows and columns of tokens, which may lie outside of the grid. view: as in `features`.
+    Rows and columns of tokens, which may lie outside of the grid.
     """
-    unit, right, up = (whole(grid) if view is None else view)[:, :, None, None].unbind(1)  # B|1 1 1
-    rows = (motion.unflatten(2, (PARTS, STATE)) * torch.from_numpy(SPREAD) + torch.from_numpy(MIDDLE)).mean(2)
+    rows = seen(plain(motion.unflatten(2, (PARTS, STATE)))).mean(2)
     things = rows[..., CAMERA:].unflatten(-1, (THINGS, THING))
-    row = (grid.rows - 1) / 2 - (things[..., 2] - up) / unit
-    column = (grid.columns - 1) / 2 + (things[..., 1] - right) / unit
+    row = (grid.rows - 1) / 2 - things[..., 2] / _side(grid)
+    column = (grid.columns - 1) / 2 + things[..., 1] / _side(grid)
     return torch.stack([row, column], -1), things[:, 0, :, 0] > 0.5
 
 
@@ -135,14 +212,14 @@ def _behind(camera: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
     camera B T 1 1 P 5, tangents B|1 T|1 H W P -> B T H W P 3 and B T H W P, metres.
     """
-    right, up, back = _axes(camera)
+    right, up, back = axes_of(camera)
     ray = x[..., None] * right + y[..., None] * up - back
     fall = -ray[..., 2] / camera[..., 2].clamp(min=NEAREST)  # 1 over the length at which a ray meets the ground
     depth = 1 / fall.clamp(min=1 / FARTHEST)
     return camera[..., :3] + ray * depth[..., None], depth
 
 
-def _ground(camera: Tensor, point: Tensor, depth: Tensor, least: Tensor) -> Tensor:
+def _ground(camera: Tensor, point: Tensor, depth: Tensor, least: float) -> Tensor:
     """Where in the world the spot behind each token is: B T H W P f. In all clips of a place the ground is alike.
 
     A wave fades out where it is shorter than `least`, a tangent: beyond, and in the sky, it says nothing.
@@ -161,14 +238,14 @@ def _fade(covered: Tensor) -> Tensor:
     return torch.exp(-covered.square() / 2)
 
 
-def _around(camera: Tensor, scenery: Tensor, x: Tensor, y: Tensor, half: Tensor) -> Tensor:
+def _around(camera: Tensor, scenery: Tensor, x: Tensor, y: Tensor, half: float) -> Tensor:
     """Where each token lies on the landmarks next to it in the picture, and what they are: B T H W f.
 
-    camera B T 1 1 P 5, tangents B|1 T|1 H W P; half a token's side, in tangents, B|1 1 1 1 1.
+    camera B T 1 1 P 5, tangents B|1 T|1 H W P; half a token's side, in tangents.
     """
     foot, size = scenery[:, None, None, :, 1:4], scenery[:, None, None, :, 4:6].exp()  # B 1 1 L of each
     rel = foot - camera[..., 0, 0, :, None, :3]  # B T P L 3
-    across, above, behind = ((rel * axis[:, :, 0, 0, :, None]).sum(-1) for axis in _axes(camera))
+    across, above, behind = ((rel * axis[:, :, 0, 0, :, None]).sum(-1) for axis in axes_of(camera))
     away = (-behind).clamp(min=NEAREST)
     spots = torch.stack([across / away, above / away, away, *size.expand(*away.shape, 2).unbind(-1)], -1)  # B T P L 5
     seen = (scenery[:, None, :, 0] > 0.5) & (behind < -NEAREST).all(2)  # B T L
@@ -177,7 +254,7 @@ def _around(camera: Tensor, scenery: Tensor, x: Tensor, y: Tensor, half: Tensor)
     far, which = far.masked_fill(~seen[:, :, None, None], torch.inf).topk(AROUND, -1, largest=False)  # B T H W A
     at = which[..., None, :, None].expand(*which.shape[:4], PARTS, -1, 5)
     spots = spots[:, :, None, None].expand(*which.shape[:4], -1, -1, -1).gather(-2, at)  # B T H W P A 5
-    x, y, half = x[..., None], y[..., None], half[..., None]
+    x, y = x[..., None], y[..., None]
     near = torch.exp(-_off(spots, x, y, half) / 2) * far.isfinite()[..., None, :]
     right, up, away, wide, high = spots.unbind(-1)
     u, v = (x - right) * away / (2 * wide), (y - up) * away / high
@@ -192,7 +269,7 @@ def _around(camera: Tensor, scenery: Tensor, x: Tensor, y: Tensor, half: Tensor)
     return torch.cat([known, place.flatten(4), kind.flatten(4)], -1)
 
 
-def _off(spots: Tensor, x: Tensor, y: Tensor, half: Tensor) -> Tensor:
+def _off(spots: Tensor, x: Tensor, y: Tensor, half: float) -> Tensor:
     """How far tokens are off landmarks, in sizes of these, squared. A token's own side counts with the size."""
     right, up, away, wide, high = spots.unbind(-1)
     margin = away * half
@@ -208,13 +285,13 @@ def _drift(camera: Tensor, point: Tensor, x: Tensor, y: Tensor) -> Tensor:
     times, so what the world looks like there is looked up rather than worked out again. While a camera stands it is 0.
     """
     first = camera[:, :1, :, :, :1]
-    across, above, behind = (((point - first[..., :3]) * axis).sum(-1) for axis in _axes(first))
+    across, above, behind = (((point - first[..., :3]) * axis).sum(-1) for axis in axes_of(first))
     depth = (-behind).clamp(min=NEAREST)
     was = torch.stack([-above / depth, across / depth], -1).clamp(-BEYOND, BEYOND).mean(4)  # B T H W 2
     return was - torch.stack([-y, x], -1)[..., 0, :]
 
 
-def _axes(camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def axes_of(camera: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A level camera's right, up and backward axes in the world, (..., 3) each, of (..., x y z yaw pitch)."""
     yaw, pitch = camera[..., 3], camera[..., 4]
     zero = torch.zeros_like(yaw)
@@ -241,12 +318,16 @@ def _nearness(told: Tensor) -> Tensor:
     return told[..., _CAMERA:].unflatten(-1, (BESIDE, _THING))[..., 3].amax(-2)
 
 
-def _tangents(grid: Grid, view: Tensor) -> tuple[Tensor, Tensor]:
-    """Right and up tangents of the viewing angle to the middle of each token, B|1 H W each."""
-    unit, right, up = view[:, :, None, None].unbind(1)
-    y = up + ((grid.rows - 1) / 2 - torch.arange(grid.rows)[:, None]) * unit
-    x = right + (torch.arange(grid.columns) - (grid.columns - 1) / 2) * unit
-    return x.expand(-1, grid.rows, -1), y.expand(-1, -1, grid.columns)
+def _side(grid: Grid) -> float:
+    """A token's side, as a tangent of the viewing angle."""
+    return 2 * math.tan(FOV / 2) / grid.rows
+
+
+def _tangents(grid: Grid) -> tuple[Tensor, Tensor]:
+    """Right and up tangents of the viewing angle to the middle of each token, 1 H W each."""
+    y = ((grid.rows - 1) / 2 - torch.arange(grid.rows)[:, None]) * _side(grid)
+    x = (torch.arange(grid.columns) - (grid.columns - 1) / 2) * _side(grid)
+    return x.expand(1, grid.rows, -1), y.expand(1, -1, grid.columns)
 
 
 def _directions(camera: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -258,7 +339,7 @@ def _directions(camera: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([place, angle.cos(), angle.sin()], -1)
 
 
-def _nearest(rows: Tensor, looks: Tensor, x: Tensor, y: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest(rows: Tensor, looks: Tensor, x: Tensor, y: Tensor, least: float) -> tuple[Tensor, Tensor]:
     """What each token is told of the things nearest to it, B T H W P f, and which these are, B T H W BESIDE.
 
     rows B T 1 1 P STATE, tangents B|1 T|1 H W P; least: a pixel, as a tangent.
@@ -274,7 +355,7 @@ def _nearest(rows: Tensor, looks: Tensor, x: Tensor, y: Tensor, least: Tensor) -
     return found.gather(-2, at).flatten(-2), which
 
 
-def _beside(thing: Tensor, x: Tensor, y: Tensor, height: Tensor, least: Tensor) -> Tensor:
+def _beside(thing: Tensor, x: Tensor, y: Tensor, height: Tensor, least: float) -> Tensor:
     """Where each token lies from a thing, as the camera and as the thing has it, and the thing's pose: B T H W P f.
 
     The first in metres at the thing's distance, the other in heights of the thing, along its own axes, with the
@@ -295,7 +376,7 @@ def _beside(thing: Tensor, x: Tensor, y: Tensor, height: Tensor, least: Tensor) 
     speeds = [2 * math.pi / wave for wave in INSIDE]
     inside = torch.cat([spot * speed for speed in speeds], -1)
     fade = torch.stack([_fade(speed * least * away / height) for speed in speeds], -1).repeat_interleave(3, -1)
-    pose = torch.cat([thing[..., 3:4] - float(MIDDLE[CAMERA + 3]), thing[..., 4:]], -1).expand(*u.shape, 7)
+    pose = torch.cat([thing[..., 3:4] - AWAY, thing[..., 4:]], -1).expand(*u.shape, 7)
     close = torch.cat([torch.stack([torch.ones_like(u), u, v], -1), phase.cos(), phase.sin(), pose,
                        spot, through, fade * inside.cos(), fade * inside.sin()], -1)
     far = torch.stack([torch.ones_like(u), torch.tanh(u / 2), torch.tanh(v / 2)], -1)

@@ -5,7 +5,8 @@ values are computed once per plan and serve every denoising step. Canvas tokens 
 context and to each other: `attention(q_canvas, kv_context + kv_canvas)`. There are no mask tensors.
 
 Legend: B batch, L words, K known tokens, N canvas tokens, S noise slots (each a run of N / S tokens),
-M = L + K context tokens, D width, H heads, C latent channels, F what a token is told of the motion.
+M = L + K context tokens, D width, H heads, C latent channels, F what a token is told of the
+motion; behind that stands its sketch, the latents of what it looks like as far as that follows (model/lightfield.py).
 """
 
 from __future__ import annotations
@@ -13,13 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tenku.config import SKETCH_DEPTH, TransformerConfig
+from tenku.config import TransformerConfig
 from tenku.model.checkpoint import load_module, save_module
 
 HEAD = 64  # dimensions of a head: 16 for time, 24 for rows, 24 for columns
@@ -108,30 +108,6 @@ class Block(nn.Module):
         return x + _gate(self.down(F.silu(gate) * up), mod[5]), (k, v)
 
 
-class Sketch(nn.Module):
-    """What a token looks like as far as it follows from what it is told: the mean of its latents, B N F -> B N C.
-
-    Learnt by regression (training/matching.py), which shows a network in minutes what a rendering looks like; the
-    transformer starts from it and adds what has to be dreamt.
-    """
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        d = config.sketch
-        self.enter = nn.Linear(config.motion, d)
-        self.blocks = nn.ModuleList(nn.ModuleList([nn.Linear(d, 2 * d), nn.Linear(d, d)]) for _ in range(SKETCH_DEPTH))
-        self.leave = nn.Linear(d, config.channels)
-
-    def forward(self, told: Tensor) -> Tensor:
-        """B N F -> B N C."""
-        h = self.enter(told)
-        for block in self.blocks:
-            gate_up, down = cast(nn.ModuleList, block)
-            gate, up = gate_up(F.rms_norm(h, h.shape[-1:])).chunk(2, -1)
-            h = h + down(F.silu(gate) * up)
-        return self.leave(F.rms_norm(h, h.shape[-1:])).float()
-
-
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """RMS norm, then shift and scale (B S 1 D) each of S equal runs of the tokens."""
     h = F.rms_norm(x, x.shape[-1:]).unflatten(1, (shift.shape[1], -1))
@@ -158,7 +134,6 @@ class Transformer(nn.Module):
             last = nn.Linear(2 * d, d, bias=False)
             nn.init.zeros_(last.weight)
             self.told = nn.Sequential(nn.Linear(config.motion, 2 * d, bias=False), nn.SiLU(), last)
-            self.sketch = Sketch(config)
             self.sketched = nn.Linear(config.channels, d, bias=False)
             self.lines = nn.Linear(d, config.channels, bias=False)  # how much of the sketch stands in the velocity
             nn.init.zeros_(self.sketched.weight)
@@ -182,8 +157,8 @@ class Transformer(nn.Module):
             self.kind[0, [2, 5]] = 1.0
 
     def see(self, told: Tensor) -> Seen:
-        """What to make of what tokens are told, B N F: given to `context` and `velocity`."""
-        sketch = self.sketch(told)
+        """What to make of what tokens are told and of their sketch, B N F + C: given to `context` and `velocity`."""
+        told, sketch = told.split([self.config.motion, self.config.channels], -1)
         return Seen(self.told(told).float() + self.sketched(sketch).float(), sketch, told[..., -2:])
 
     def _embed(self, tokens: Tensor, positions: Tensor, seen: Seen | None) -> Tensor:

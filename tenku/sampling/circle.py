@@ -26,7 +26,7 @@ from tenku.sampling.control import on_samples, there_and_back
 from tenku.sampling.moves import Moves, stilled
 from tenku.sampling.plan import Plan, rounds
 from tenku.sampling.solvers import Velocity, euler
-from tenku.sampling.window import Window, velocity_of, what_is_told
+from tenku.sampling.window import UPON, Window, velocity_of, what_is_told
 from tenku.types import Clip
 
 TURN = 0.381966  # of the circle, that the cuts go on at every step: the golden angle, which comes nowhere near twice
@@ -41,14 +41,18 @@ def circle(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]
     motion = _motion(engine, plan, whole)
     velocity = _velocity(engine, plan, whole, motion)
     shape = (1, groups, whole.rows, whole.columns, engine.codec.config.channels)
-    noise = rng.normal(shape, plan.seed, "noise", 0)
+    x, start = rng.normal(shape, plan.seed, "noise", 0), 1.0
+    told = what_is_told(engine, plan, stilled(motion[:, [groups, *range(1, 1 + groups)]]), whole)
+    if told is not None:
+        sketch = told(plan.prompt)[..., -shape[-1] :].unflatten(1, (1 + groups, *shape[2:4]))[:, 1:]
+        x, start = flow.interpolate(sketch.flatten(1, 3), x.flatten(1, 3), torch.full((1, 1), UPON)).view(shape), UPON
 
     def on_step(index: int, x: Tensor, v: Tensor, sigma: float) -> None:
         if report:
             report(index, lambda: _decode(engine, plan, flow.denoised(x, v, sigma).cpu()))
 
-    sigmas = flow.schedule(plan.steps, min(groups, engine.longest - 1) * whole.tokens_per_step)
-    return _decode(engine, plan, euler(velocity, noise.to(engine.device), sigmas, on_step).cpu())
+    sigmas = flow.schedule(plan.steps, min(groups, engine.longest - 1) * whole.tokens_per_step) * start
+    return _decode(engine, plan, euler(velocity, x.to(engine.device), sigmas, on_step).cpu())
 
 
 def _motion(engine: Engine, plan: Plan, whole: Grid) -> Tensor:

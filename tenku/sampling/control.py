@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from tenku.inputs import Pose, moves
-from tenku.model.motion import PARTS, motion_from, steps_of
+from tenku.model.motion import AWAY, PARTS, motion_from, plain, scaled, seen, steps_of
 from tenku.world.camera import FOV
-from tenku.world.motion import CAMERA, MIDDLE, NEAREST, SPREAD, STATE, THING, THINGS
+from tenku.world.motion import CAMERA, NEAREST, STATE, THING, THINGS
 
 HEIGHT = 1.0  # metres: how tall a thing is of which only its box is known
 
@@ -34,7 +34,7 @@ def lead(
     camera: str | Sequence[Pose], tracks: Sequence[Sequence[Sequence[float]]], clock: np.ndarray, seconds: float,
     aspect: float, first: np.ndarray | None = None,
 ) -> Callable[[np.ndarray], np.ndarray] | None:
-    """A function of samples M STATE (plain: metres, radians, tangents) that obeys camera path and tracks, or None.
+    """A function of samples M STATE (plain: metres, radians) that obeys camera path and tracks, or None.
 
     clock M: the samples' times in seconds; seconds: of the whole clip; aspect: width / height of the picture; first:
     the clip's first sample, which the camera's path starts from, if it has been dreamt already.
@@ -47,7 +47,7 @@ def lead(
         if camera:
             start = (rows if first is None else first[None])[0]
             path = _named(camera, start, clock, seconds) if isinstance(camera, str) else _keyed(camera, start, clock)
-            rows = filmed_from(rows, path)
+            rows[:, :CAMERA] = path
         for k, track in enumerate(tracks[:THINGS]):
             _follow(rows, CAMERA + k * THING, track, clock, seconds, aspect)
         return rows
@@ -62,7 +62,7 @@ def there_and_back(rows: np.ndarray, aspect: float) -> np.ndarray:
     """
     count = len(rows) - 1
     limit = math.tan(FOV / 2) * np.array([aspect, 1.0])
-    things = rows[:, CAMERA:].reshape(len(rows), THINGS, THING)
+    things = seen(torch.from_numpy(rows)).numpy()[:, CAMERA:].reshape(len(rows), THINGS, THING)
     out = (things[..., 0] > 0.5) & (np.abs(things[..., 1:3]) > limit).any(-1)
     first = int(np.argmin([out[i : i + count // 2 + 1].sum() for i in range(count - count // 2 + 1)]))
     at = first + (1 - np.cos(2 * np.pi * np.arange(len(rows)) / count)) / 2 * (count // 2)
@@ -73,8 +73,8 @@ def there_and_back(rows: np.ndarray, aspect: float) -> np.ndarray:
 
 def on_samples(motion: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
     """Applies a change of plain samples M STATE to a motion 1 T CHANNELS."""
-    plain = motion[0].reshape(-1, STATE).double().numpy() * SPREAD + MIDDLE
-    return torch.from_numpy((change(plain) - MIDDLE) / SPREAD).float().reshape(motion.shape)
+    changed = change(plain(motion[0].reshape(-1, STATE)).double().numpy())
+    return scaled(torch.from_numpy(changed).float()).reshape(motion.shape)
 
 
 def on_steps(change: Callable[[np.ndarray], np.ndarray], before: Tensor) -> Callable[[Tensor], Tensor]:
@@ -96,26 +96,6 @@ def axes(camera: np.ndarray) -> np.ndarray:
     return np.stack([right, np.cross(back, right), back], 2)
 
 
-def filmed_from(rows: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """The same things where they are in the world, seen by a camera that goes another way: M STATE, M 5 -> M STATE."""
-    rows = rows.copy()
-    old, new = axes(rows[:, :CAMERA]), axes(path)
-    for at in range(CAMERA, STATE, THING):
-        there, x, y, log_away = rows[:, at : at + 4].T
-        away = np.exp(log_away)
-        local = np.stack([x * away, y * away, -away], 1)
-        place = np.einsum("mij,mj->mi", old, local) + rows[:, :3]
-        local = np.einsum("mji,mj->mi", new, place - path[:, :3])
-        away = np.maximum(-local[:, 2], NEAREST)
-        turned = np.einsum("mji,mjk,mkl->mil", new, old, rows[:, at + 4 : at + 10].reshape(-1, 2, 3).transpose(0, 2, 1))
-        seen = there > 0.5
-        rows[seen, at + 1 : at + 3] = np.clip(local[:, :2] / away[:, None], -3, 3)[seen]
-        rows[seen, at + 3] = np.log(away)[seen]
-        rows[seen, at + 4 : at + 10] = turned.transpose(0, 2, 1).reshape(-1, 6)[seen]
-    rows[:, :CAMERA] = path
-    return rows
-
-
 def _named(text: str, start: np.ndarray, clock: np.ndarray, seconds: float) -> np.ndarray:
     """Named moves from a first sample STATE, evenly over the clip: cameras M 5."""
     part = np.clip(clock / max(seconds, 1e-6), 0, 1)
@@ -129,7 +109,7 @@ def _named(text: str, start: np.ndarray, clock: np.ndarray, seconds: float) -> n
     path[:, :3] += part[:, None] * (amount.get("dolly", 0) * forward + amount.get("truck", 0) * right)
     path[:, 2] = np.maximum(path[:, 2] + part * amount.get("crane", 0), NEAREST)
     if amount.get("orbit"):
-        radius = math.exp(start[CAMERA + 3]) if start[CAMERA] > 0.5 else math.exp(MIDDLE[CAMERA + 3])
+        radius = _distance(start[None])[0] if start[CAMERA] > 0.5 else math.exp(AWAY)
         angle = -part * math.radians(amount["orbit"])  # going round to the right, one looks more to the left
         centre = path[0, :3] + radius * forward
         arm = path[:, :2] - centre[:2]
@@ -160,8 +140,17 @@ def _follow(rows: np.ndarray, at: int, track: Sequence[Sequence[float]], clock: 
     keys = np.array(track, np.float64)
     when = np.where(keys[:, 0] < 0, -keys[:, 0] * seconds, keys[:, 0])
     half = math.tan(FOV / 2)
-    rows[:, at] = 1.0
-    rows[:, at + 1] = (2 * np.interp(clock, when, keys[:, 1]) - 1) * half * aspect
-    rows[:, at + 2] = (1 - 2 * np.interp(clock, when, keys[:, 2])) * half
+    x = (2 * np.interp(clock, when, keys[:, 1]) - 1) * half * aspect
+    y = (1 - 2 * np.interp(clock, when, keys[:, 2])) * half
+    away = _distance(rows, at)
     if (keys[:, 3] > 0).all():
-        rows[:, at + 3] = np.log(np.maximum(HEIGHT / (2 * half * np.interp(clock, when, keys[:, 3])), NEAREST))
+        away = np.maximum(HEIGHT / (2 * half * np.interp(clock, when, keys[:, 3])), NEAREST)
+    ray = np.einsum("mij,mj->mi", axes(rows[:, :CAMERA]), np.stack([x, y, -np.ones_like(x)], 1))
+    rows[:, at] = 1.0
+    rows[:, at + 1 : at + 4] = rows[:, :3] + away[:, None] * ray
+
+
+def _distance(rows: np.ndarray, at: int = CAMERA) -> np.ndarray:
+    """How far along the view axis the thing is whose numbers begin at `at`: M, metres."""
+    back = axes(rows[:, :CAMERA])[:, :, 2]
+    return np.maximum(((rows[:, :3] - rows[:, at + 1 : at + 4]) * back).sum(1), NEAREST)

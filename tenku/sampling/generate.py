@@ -23,7 +23,7 @@ from tenku.sampling.circle import circle
 from tenku.sampling.modes import hashed, setting
 from tenku.sampling.moves import Moves
 from tenku.sampling.plan import Plan, Round, plan, rounds
-from tenku.sampling.window import Window, solve, what_is_told
+from tenku.sampling.window import Window, solve, upon_sketch, what_is_told
 from tenku.types import Clip
 
 
@@ -180,8 +180,8 @@ def _round(
     window = Window(grid, pictures.flatten(1, 3), known.flatten(), told,
                     seconds.repeat_interleave(grid.tokens_per_step))
     lead = None if given is None else leader(given, steps, (~window.known).nonzero()[:, 0])
-    return solve(plan, engine.dreamer(engine.transformer, scale_of(grid)), window, ("noise", number), plan.start,
-                 lead, show)
+    window, start = upon_sketch(engine, plan, window)
+    return solve(plan, engine.dreamer(engine.transformer, scale_of(grid)), window, ("noise", number), start, lead, show)
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from torch import Tensor
 from tenku import rng
 from tenku.engines.bundled import Engine
 from tenku.model import flow
-from tenku.model.motion import CHANNELS, motion_from, steps_of, timeline, told_of
+from tenku.model.motion import CHANNELS, PARTS, motion_from, steps_of, stretched, timeline, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.sampling.control import STATE, lead, on_samples, on_steps, times
 from tenku.sampling.plan import Plan, Round
@@ -23,7 +23,7 @@ from tenku.sampling.window import Window, solve, what_is_told
 CANDIDATES = 6  # motions of which the likeliest is taken, where pictures are given whose motion nobody knows
 JUDGED_AT = (0.45, 0.7)  # noise levels at which it is judged
 
-Change = Callable[[np.ndarray], np.ndarray]  # of samples in plain units: metres, radians, tangents
+Change = Callable[[np.ndarray], np.ndarray]  # of samples in plain units: metres, radians
 
 
 class Moves:
@@ -71,9 +71,8 @@ class Moves:
         names = ("motion", number, candidate) if candidate else ("motion", number)
         dreamt = solve(plan, dreamer, window, names, lead=on_steps(obey, coded) if obey else None)
         if plan.motion != 1:  # every sample but the clip's first says how it differs from the one before
-            dreamt[:, int(head == 0) :] *= plan.motion
-            if not head:
-                dreamt[:, 0, STATE:] *= plan.motion
+            first, rest = dreamt.unflatten(2, (PARTS, STATE)).flatten(1, 2).tensor_split([int(head == 0)], 1)
+            dreamt = torch.cat([first, stretched(rest, plan.motion)], 1).reshape(dreamt.shape)
         rows = motion_from(torch.cat([coded, dreamt], 1))
         return on_samples(rows, obey) if obey else rows
 
@@ -102,7 +101,7 @@ class Moves:
         at = known.flatten().nonzero()[:, 0]
         data = pictures.flatten(1, 3)[:, at]
         dreamer = self.engine.dreamer(self.engine.transformer, scale_of(grid))
-        of = what_is_told(self.engine, self.plan, rows, grid)
+        of = what_is_told(self.engine, self.plan, rows, grid, known.flatten(1).any(1))
         told = None if of is None else of(self.plan.prompt)[:, at].to(self.engine.device)
         positions = grid.positions()[at].to(self.engine.device)
         velocity = dreamer.velocity(self.plan.prompt, data[:, :0].to(self.engine.device), positions, told)

@@ -6,7 +6,8 @@ Legend: N canvas tokens, K known tokens, T of both, C channels, F what a token i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -14,15 +15,17 @@ from torch import Tensor
 from tenku import rng
 from tenku.engines.bundled import Dreamer, Engine
 from tenku.model import flow
-from tenku.model.motion import features
+from tenku.model.motion import PARTS, features
 from tenku.model.patches import Grid
 from tenku.sampling.guidance import guided, led, scheduled
 from tenku.sampling.plan import Plan
 from tenku.sampling.solvers import Velocity, euler
+from tenku.world.motion import CAMERA, STATE, THING, THINGS
 
 # How hard the prompt pulls on each network; 0: as the request says. Motion that is pulled more obeys its words, but
 # its things come too near, rise too high and are not rigid (dev/LOG.md).
 GUIDANCE = {"motion": 1.5, "noise": 0.0}
+UPON = 0.3  # noise level at which a sketch is painted upon: with more, what it knows is lost (dev/LOG.md)
 FADE = 0.5  # seconds in which one caption gives way to the next
 
 
@@ -54,19 +57,50 @@ def shares(starts: Sequence[float], seconds: Tensor) -> Tensor:
     return begun - torch.cat([begun[1:], torch.zeros_like(begun[:1])])
 
 
-def what_is_told(engine: Engine, plan: Plan, rows: Tensor, grid: Grid) -> Callable[[str], Tensor] | None:
-    """What each token of a window is told of its motion, 1 T C, and of a prompt's things and place: 1 N F.
+def what_is_told(
+    engine: Engine, plan: Plan, rows: Tensor, grid: Grid, drawn: Tensor | None = None
+) -> Callable[[str], Tensor] | None:
+    """What each token of a window is told of its motion, 1 T C, and of a prompt's things and place, and its sketch.
 
-    None for a model that is told nothing.
+    1 N F + C; None for a model that is told nothing. drawn: bool T, the steps whose sketch is asked for, or all.
     """
-    if engine.motion is None:
+    if engine.motion is None or engine.field is None:
         return None
+    field = engine.field
 
+    @cache
     def told(prompt: str) -> Tensor:
-        around = engine.scenery(prompt, plan.scenery)
-        return features(rows, engine.looks(prompt), engine.setting(prompt), around, grid)
+        looks, where, around = engine.told((prompt, plan.prompt), plan.scenery)
+        said = without(rows, looks, len(plan.tracks)), looks, where, around
+        shape = engine.codec.shape(grid)
+        frames = None if drawn is None else engine.codec.spread(drawn[:, None, None], 1, 1).flatten()
+        sketch = engine.codec.encode(field.video(*said, shape, frames).to(engine.device)).flatten(1, 3).cpu()
+        return torch.cat([features(*said, grid), sketch], -1)
 
     return told
+
+
+def upon_sketch(engine: Engine, plan: Plan, window: Window) -> tuple[Window, float]:
+    """The window, and the noise level from which to dream it: from its sketch, where all that it shows is told.
+
+    Where the plan gives something else to start from, or pictures show what nobody said, it stays as it is.
+    """
+    if window.told is None or plan.start < 1 or plan.scenery is None:
+        return window, plan.start
+    asked = captions(plan, "noise")
+    parts = shares([start for start, _ in asked], window.seconds)
+    sketch = sum(part[:, None] * window.told(text)[..., -engine.codec.config.channels :]
+                 for part, (_, text) in zip(parts, asked, strict=True))
+    assert isinstance(sketch, Tensor)
+    return replace(window, latents=torch.where(window.known[:, None], window.latents, sketch)), UPON
+
+
+def without(rows: Tensor, looks: Tensor, led: int) -> Tensor:
+    """Motion 1 T C without things of which nothing is said, 1 THINGS LOOKS, unless they are among the `led` first."""
+    there = looks.any(-1) | (torch.arange(THINGS) < led)
+    samples = rows.unflatten(2, (PARTS, STATE)).clone()
+    samples[..., CAMERA::THING] *= there
+    return samples.flatten(2)
 
 
 def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Velocity:

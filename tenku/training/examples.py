@@ -22,6 +22,7 @@ from tenku.evaluation.sight import COLUMNS, FRAMES, HEIGHT, ROWS, SECONDS, STILL
 from tenku.evaluation.sight import mirror as mirror_sight
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
+from tenku.model.motion import AWAY, plain, seen
 from tenku.types import Clip
 from tenku.world import motion
 from tenku.world.grammar import Scene
@@ -29,7 +30,9 @@ from tenku.world.grammar import Scene
 CELL = HEIGHT // ROWS  # pixels
 MIRROR = {"moves left": "moves right", "pan left": "pan right", "orbit left": "orbit right"}
 MIRROR |= {right: left for left, right in MIRROR.items()}
-MOVES = (*range(motion.CAMERA), *range(motion.CAMERA + 1, motion.CAMERA + motion.THING))  # of a row of motion.states
+MOVES = (*range(motion.CAMERA), *range(motion.CAMERA + 1, motion.CAMERA + motion.THING))  # of a row of motion
+# Taken from, and divided into, what a camera sees of a thing, so that it has mean 0 and deviation 1, roughly.
+MIDDLE, SPREAD = (torch.tensor([0.0, 0.0, AWAY, *[0.0] * 6]), torch.tensor([0.25, 0.12, 0.3, *[0.6] * 6]))
 
 
 @dataclass
@@ -92,10 +95,10 @@ def example(backbone: Backbone, clip: Clip, facts: dict[str, Any]) -> Examples:
     count = min(len(facts["cameras"]), round(SECONDS * facts["fps"]) + 1)
     frames = np.linspace(0, count - 1, FRAMES).round().astype(int)
     covered = np.stack([cover(facts, frames[still]) for still in STILLS])
-    rows = motion.states(facts)[np.linspace(0, count - 1, TIMES).round().astype(int)][:, MOVES]
-    rows[:, : motion.CAMERA] -= rows[:1, : motion.CAMERA]
+    rows = torch.from_numpy(motion.states(facts)[np.linspace(0, count - 1, TIMES).round().astype(int)])
+    camera, thing = rows[:, : motion.CAMERA], (seen(plain(rows))[:, MOVES[motion.CAMERA :]] - MIDDLE) / SPREAD
     return Examples(sight(backbone, clip), torch.tensor([answers(scene)]), torch.from_numpy(covered)[None].half(),
-                    torch.from_numpy(rows)[None])
+                    torch.cat([camera - camera[:1], thing], 1)[None])
 
 
 @torch.inference_mode()

@@ -21,7 +21,7 @@ from tenku.config import TransformerConfig
 from tenku.data.latents import Group, Pool, caption_batch, repeats
 from tenku.errors import UserError
 from tenku.model import flow
-from tenku.model.motion import beside, nearness
+from tenku.model.motion import FEATURES, beside, nearness
 from tenku.model.precision import autocast
 from tenku.model.text import BUCKET, Words
 from tenku.model.transformer import Transformer
@@ -30,7 +30,6 @@ from tenku.world import captions as world_captions
 
 DROPOUT = 0.1  # share of captions left out, so that guidance has something to compare with
 FOCUS, ASIDE = 6.0, 2.0  # how much more a token in the middle of a thing counts, and one on what stands around
-NEAR, BEHIND = 0.7, 0.5  # a sketch is learnt from tokens nearer than this to what they show, and a share of the others
 PER_STEP_NOISE = 0.25  # share of groups whose latent steps have noise levels of their own
 
 
@@ -46,7 +45,6 @@ class Fit:
     rate: float  # peak learning rate
     seed: int
     compile: bool = False
-    sketch: Tensor | None = None  # how much each channel counts, C, where the sketch alone is fitted; else all but it
 
 
 class Hands:
@@ -130,32 +128,9 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
     return error.mean() if told is None else _focused(error, told)
 
 
-def sketch_loss(
-    model: Transformer, group: Group, channels: Tensor, draw: np.random.Generator
-) -> tuple[Tensor, int]:
-    """Mean squared error of the sketch, with the weights of `group_loss`, and the tokens that it was measured on.
-
-    channels: how much each counts, C, with mean 1.
-
-    No word, no noise and no other token has a part in a sketch, so half of the tokens that show neither a thing nor
-    what stands around are left out: ground and sky are soon learnt, things are not.
-    """
-    if group.motion is None:
-        raise UserError("these clips tell no motion", "a sketch is learnt from worlds")
-    near = torch.maximum(nearness(group.motion), beside(group.motion))
-    kept = (near > NEAR) | (torch.from_numpy(draw.random(near.shape, dtype=np.float32)) < BEHIND)
-    told = group.motion[kept]
-    error = (model.sketch(told) - group.data[kept]).square() @ channels / len(channels)
-    return _focused(error, told), len(told)
-
-
-def sketch_flops(model: Transformer, tokens: int) -> float:
-    """Forward and backward FLOPs of the sketch of so many tokens."""
-    return 6.0 * tokens * sum(p.numel() for p in model.sketch.parameters())
-
-
 def _focused(error: Tensor, told: Tensor) -> Tensor:
     """The mean of the errors of tokens, in which tokens that are told of a thing nearby count more."""
+    told = told[..., :FEATURES]  # behind them stands the sketch
     weight = 1 + FOCUS * nearness(told) ** 4 + ASIDE * beside(told) ** 4
     return (error * weight).sum() / weight.sum()
 
@@ -184,8 +159,6 @@ def fit(
     Calls `before_step(step)` before each step, `on_saved(step)` after each checkpoint, `on_step(step)` after each.
     """
     run = Run(args.path.parent, args.steps)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("sketch.") == (args.sketch is not None))
     optimizer, ema = Optimizer(model, args.rate, muon=("blocks.",)), Ema(model)
     step = run.resume(model, optimizer, ema, args.identity)
     words = vocabulary()
@@ -200,12 +173,8 @@ def fit(
     def work(twin: Transformer, part: int) -> tuple[float, float]:
         draw = rng.stream(args.seed, args.path.stem, step, part)
         group = pool.draw(draw, args.tokens // args.groups)
-        if args.sketch is not None:
-            loss, tokens = sketch_loss(twin, group, args.sketch, draw)
-            flops = sketch_flops(model, tokens)
-        else:
-            rows = _rows(group.captions, words, model.config.max_words, draw)
-            loss, flops = group_loss(twin, group, rows, draw), group_flops(model, group, rows.shape[1])
+        rows = _rows(group.captions, words, model.config.max_words, draw)
+        loss, flops = group_loss(twin, group, rows, draw), group_flops(model, group, rows.shape[1])
         loss = loss / args.groups
         loss.backward()
         return float(loss.detach()), flops

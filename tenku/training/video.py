@@ -1,6 +1,7 @@
-"""Trains the video transformer on packed groups of latents, each token told of the motion.
+"""Trains the video transformer on packed groups of latents, each token told of the motion and given a sketch.
 
-First its sketch, by regression: what follows from what a token is told. Then all else, by flow matching, upon it.
+The sketch is a light field's (training/lightfield.py): what follows from what is told. The transformer, by flow
+matching, paints all else upon it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenku.config import TRANSFORMER_PRESETS
-from tenku.data.latents import Latents, encoder_hash
+from tenku.data.latents import Latents, encoder_hash, field_hash
 from tenku.errors import UserError
 from tenku.model.codec import Codec
+from tenku.model.lightfield import LightField
 from tenku.training.matching import Fit, fit, fresh
 from tenku.training.samples import write_samples
-
-CUTS = 3  # of each clip besides the whole: a sketch soon knows by heart where things lie between its tokens' borders
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class VideoTraining:
 
     data: Path  # folder of world shards
     codec: Path  # codec.safetensors
+    field: Path  # lightfield.safetensors
     out: Path  # folder of the run; `transformer.safetensors` appears there
     preset: str = "nano"
     steps: int = 10_000
@@ -35,13 +36,12 @@ class VideoTraining:
     seed: int = 0
     start: Path | None = None  # a transformer.safetensors to start from
     compile: bool = False  # torch.compile: faster, wants a C++ compiler
-    sketch: bool = False  # train the sketch and nothing else
     refresh: int = 200  # steps between looks for new shards
 
-    def identity(self, codec: Codec) -> str:
+    def identity(self, codec: Codec, field: LightField) -> str:
         """What must be equal for a folder's run to be continued."""
         return json.dumps({"preset": self.preset, "tokens": self.tokens, "groups": self.groups, "rate": self.rate,
-                           "seed": self.seed, "sketch": self.sketch, "encoder": encoder_hash(codec)})
+                           "seed": self.seed, "encoder": encoder_hash(codec), "field": field_hash(field)})
 
 
 def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = None) -> Path:
@@ -51,15 +51,16 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
     if not args.data.is_dir():
         raise UserError(f"no such folder: {args.data}", "render some clips first: tenku world make --out DIR")
     codec = Codec.load(args.codec)
-    latents = Latents(args.data, codec, CUTS if args.sketch else 0)
+    field = LightField.load(args.field)
+    latents = Latents(args.data, codec, field)
     model = fresh(TRANSFORMER_PRESETS[args.preset], args.seed, args.start)
     codec.save(args.out / "codec.safetensors")  # the run's folder is a model that `tenku generate --model` loads
+    field.save(args.out / "lightfield.safetensors")
 
     def refresh(step: int) -> None:
         if step % args.refresh == 0:
             latents.refresh()
 
-    seen = codec.scale.square() / codec.scale.square().mean()  # of a channel's error, in the picture
-    job = Fit(args.out / "transformer.safetensors", args.identity(codec), args.steps, args.tokens, args.groups,
-              args.rate, args.seed, args.compile, seen if args.sketch else None)
+    job = Fit(args.out / "transformer.safetensors", args.identity(codec, field), args.steps, args.tokens, args.groups,
+              args.rate, args.seed, args.compile)
     return fit(job, model, latents, refresh, lambda step: write_samples(args.out, f"{step:06d}"), on_step)

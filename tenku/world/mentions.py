@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tenku.rng import stream
 from tenku.world import lexicon as lex
-from tenku.world.grammar import HEIGHTS, LIGHTS, PLACES, SIZES
+from tenku.world.grammar import COLOURS, HEIGHTS, LIGHTS, PLACES, SIZES, actions
 from tenku.world.motion import THINGS
 
 _ARTICLES = frozenset(("a", "an", "the", "one", "another", "this", "that", "by", "of", "and", "with", ","))
@@ -63,6 +64,39 @@ def setting(text: str) -> tuple[str | None, str | None]:
 
 def _first(words: str, signs: Mapping[str, str]) -> str | None:
     return next((name for sign, name in signs.items() if sign in words), None)
+
+
+def swings(text: str) -> bool:
+    """Whether a text speaks of something that swings, and so of the frame that it hangs from."""
+    return re.search(r"\bswing(s|ing)?\b", text.lower()) is not None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What some texts say of a clip, and what was drawn where they say nothing."""
+
+    things: tuple[Mention, ...]
+    place: str | None
+    light: str | None
+    swing: bool
+
+
+def told(texts: Sequence[str], seed: int | None) -> Told:
+    """What the first text that speaks of each says of things, place and light.
+
+    With a seed, colours and a place that none says are drawn from it, a place among those where the first thing
+    belongs; and it is day.
+    """
+    found = next((some for some in map(things, texts) if some), ())
+    settings = [setting(text) for text in texts]
+    place, light = (next((said[i] for said in settings if said[i]), None) for i in (0, 1))
+    if seed is not None:
+        draw = stream(seed, "unsaid")
+        colours = [list(COLOURS)[int(draw.integers(len(COLOURS)))] for _ in range(THINGS)]
+        homes = [home for home in PLACES if not found or actions(found[0].subject, home)]
+        found = tuple(replace(one, colour=one.colour or colour) for one, colour in zip(found, colours, strict=False))
+        place, light = place or homes[int(draw.integers(len(homes)))], light or "day"
+    return Told(found, place, light, any(map(swings, texts[:1])))
 
 
 def things(text: str) -> tuple[Mention, ...]:

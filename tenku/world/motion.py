@@ -5,10 +5,10 @@ of up to three things whether it is there, where the camera sees it, how far awa
 off the facts, so it is exact; a network that has seen many learns to invent it from words (training/motion.py), and
 the one that paints is told it. What the things are needs no inventing: a prompt says it (world/mentions.py).
 
-A frame's row of STATE numbers, each scaled to be of the order of one:
-camera    x, y, z (metres in the world), yaw to the right, pitch upwards (radians)
-thing k   1 if it is there, tangents to its middle (right, up), log of its distance along the view axis (metres),
-          and the first two columns of its rotation as the camera sees it (x right, y up, z backward; front is +x)
+A frame's row of STATE numbers, all in the world, so that what rests is the same number again whatever the camera does;
+each is scaled to be of the order of one:
+camera    x, y, z (metres), yaw to the right, pitch upwards (radians)
+thing k   1 if it is there, x, y, z of its middle (metres), and the first two columns of its rotation (front is +x)
 
 A thing's row of LOOKS numbers: which subject it is and which colour it has (1 for the one that it is, else 0; in the
 grammar's order), and the log of its height (metres, in units of HEIGHT_SPREAD). All 0: not there, or not said. A
@@ -34,8 +34,8 @@ NEAREST = 0.3  # metres: what is nearer, or behind the camera, counts as this fa
 
 # Subtracted and divided by, so that the numbers of `tenku world make` have mean 0 and deviation 1, roughly.
 _CAMERA_MIDDLE, _CAMERA_SPREAD = (0.0, -3.8, 1.35, 0.0, -0.1), (1.2, 0.9, 0.5, 0.3, 0.12)
-_THING_MIDDLE = (0.0, 0.0, 0.0, 1.35, *[0.0] * 6)
-_THING_SPREAD = (1.0, 0.25, 0.12, 0.3, *[0.6] * 6)
+_THING_MIDDLE = (0.0, 0.0, 0.15, 0.6, *[0.0] * 6)
+_THING_SPREAD = (1.0, 0.7, 0.6, 0.3, *[0.6] * 6)
 MIDDLE = np.array([*_CAMERA_MIDDLE, *_THING_MIDDLE * THINGS], np.float32)
 SPREAD = np.array([*_CAMERA_SPREAD, *_THING_SPREAD * THINGS], np.float32)
 # What a mirror does: left and right change places, and every thing is its own mirror image across its front axis.
@@ -47,21 +47,17 @@ def states(facts: dict[str, Any]) -> np.ndarray:
     """The motion of a clip from its facts: float32 [frames, STATE]. Things after the third are left out."""
     cameras = np.array(facts["cameras"], np.float64)  # T 4 4
     found = np.zeros((len(cameras), STATE))
-    eye, turn = cameras[:, :3, 3], cameras[:, :3, :3]
-    forward = -turn[:, :, 2]
-    found[:, :3] = eye
+    forward = -cameras[:, :3, 2]
+    found[:, :3] = cameras[:, :3, 3]
     found[:, 3] = np.arctan2(forward[:, 0], forward[:, 1])
     found[:, 4] = np.arcsin(np.clip(forward[:, 2], -1, 1))
     for k, thing in enumerate(facts["things"][:THINGS]):
         poses = np.array(thing["poses"], np.float64)  # T 7
-        local = np.einsum("tji,tj->ti", turn, poses[:, :3] - eye)
-        away = np.maximum(-local[:, 2], NEAREST)
-        seen = np.einsum("tji,tjk->tik", turn, rotations(poses[:, 3:]))
+        turned = rotations(poses[:, 3:])
         at = CAMERA + k * THING
         found[:, at] = 1.0
-        found[:, at + 1 : at + 3] = np.clip(local[:, :2] / away[:, None], -3, 3)
-        found[:, at + 3] = np.log(away)
-        found[:, at + 4 : at + 7], found[:, at + 7 : at + 10] = seen[:, :, 0], seen[:, :, 1]
+        found[:, at + 1 : at + 4] = poses[:, :3]
+        found[:, at + 4 : at + 7], found[:, at + 7 : at + 10] = turned[:, :, 0], turned[:, :, 1]
     scaled = (found - MIDDLE) / SPREAD
     for k in range(len(facts["things"]), THINGS):
         scaled[:, CAMERA + k * THING : CAMERA + (k + 1) * THING] = 0.0

@@ -16,10 +16,12 @@ import numpy as np
 from tenku.rng import stream
 
 RGB = tuple[float, float, float]
-LANDMARKS = 13  # most that a place has
+LANDMARKS = 14  # most that a place has, and a swing's frame
 KINDS = 4  # most that a place has
 LANDMARK = 6 + KINDS + 4
-X, HAND = 1, 6 + KINDS  # numbers that change their sign in a mirror
+HAND = 6 + KINDS
+BEAM, POSTS = 2.08, 1.75  # metres: how high the beam is that swings hang from, and half of what is between its posts
+WOOD: RGB = (0.36, 0.24, 0.14)  # of both
 Draw = np.random.Generator
 
 
@@ -43,15 +45,19 @@ def landmarks(place: str, seed: int) -> list[Landmark]:
     return _DRAWN[place](stream(seed, "landmarks"))
 
 
-def told(place: str | None, seed: int | None, *, mirror: bool = False) -> np.ndarray:
-    """The landmarks as numbers, float32 [LANDMARKS, LANDMARK]; zeros without a place or a seed."""
+def told(place: str | None, seed: int | None, *, swing: bool = False) -> np.ndarray:
+    """The landmarks as numbers, float32 [LANDMARKS, LANDMARK]; zeros without a place or a seed.
+
+    The last one is the frame of a swing, where something swings; it is of no kind, and the same in all places.
+    """
     rows = np.zeros((LANDMARKS, LANDMARK), np.float32)
     for row, one in zip(rows, landmarks(place, seed) if place and seed is not None else (), strict=False):
         row[:6] = 1, one.x, one.y, one.z, np.log(one.wide), np.log(one.high)
         row[6 + one.kind] = 1
         row[HAND:] = one.hand, *one.rgb
-    if mirror:
-        rows[:, [X, HAND]] *= -1
+    if swing:
+        rows[-1, :6] = 1, 0, 0, 0, np.log(POSTS), np.log(BEAM)
+        rows[-1, HAND + 1 :] = WOOD
     return rows
 
 

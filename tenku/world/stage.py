@@ -19,6 +19,7 @@ from tenku.world.camera import FOV, Track
 from tenku.world.grammar import COLOURS, FLYERS, HITS, MOVES, SIZES, Scene, Thing
 from tenku.world.parts import SOLID_GROUP, Kit, attach
 from tenku.world.placing import Room, room_for, side_of, size_of, spots_for, track_for, travel
+from tenku.world.scenery import BEAM, POSTS, WOOD
 from tenku.world.subjects import SPECS, Spec
 
 STEP = 0.004  # seconds: the physics step is at most this
@@ -112,7 +113,7 @@ def _draft(spec: Any, index: int, thing: Thing, spot: np.ndarray, scene: Scene, 
     if how == "hinge":
         length = rope(thing)
         _gantry(spec, room)
-        body = spec.worldbody.add_body(name=name, pos=[0, 0, _BEAM])
+        body = spec.worldbody.add_body(name=name, pos=[0, 0, BEAM])
         body.add_joint(name=f"{name}_hinge", type=mujoco.mjtJoint.mjJNT_HINGE, axis=[0, 1, 0], damping=0.0)
         drop += length  # the origin is the pivot: parts hang `length` below it
         end = [0, 0, 0, 0, 0, -length + measures.height * scale * 0.45]
@@ -161,23 +162,22 @@ def _fill(spec: Any, body: Any, kit: Kit, scale: float, drop: float, name: str, 
 
 # How far a flyer tips its wings towards the camera, radians.
 _LEAN = {"aeroplane": 0.34, "drone": 0.25, "butterfly": 0.65}
-_BEAM = 2.08  # metres, height of the beam that swings hang from
 
 
 def rope(thing: Thing) -> float:
     """Metres from the beam to the middle of what hangs."""
-    return _BEAM - 0.14 - size_of(thing)[2] / 2
+    return BEAM - 0.14 - size_of(thing)[2] / 2
 
 
 def _gantry(spec: Any, room: Room) -> None:
-    half = min(1.75, room.half * 0.9)
+    half = min(POSTS, room.half * 0.9)
     for a, b in (
-        ((-half, 0, _BEAM), (half, 0, _BEAM)),
-        ((-half, 0, 0), (-half, 0, _BEAM)),
-        ((half, 0, 0), (half, 0, _BEAM)),
+        ((-half, 0, BEAM), (half, 0, BEAM)),
+        ((-half, 0, 0), (-half, 0, BEAM)),
+        ((half, 0, 0), (half, 0, BEAM)),
     ):
         spec.worldbody.add_geom(type=mujoco.mjtGeom.mjGEOM_CAPSULE, size=[0.05, 0, 0], fromto=[*a, *b],
-                                rgba=(0.36, 0.24, 0.14, 1), contype=0, conaffinity=0)  # fmt: skip
+                                rgba=(*WOOD, 1), contype=0, conaffinity=0)  # fmt: skip
 
 
 def _swell(spec: Any, rng: np.random.Generator) -> list[tuple[str, float, float]]:

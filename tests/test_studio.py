@@ -311,7 +311,7 @@ def test_the_little_world_shows_the_camera_as_the_model_moves_it(served, page):
 
     page.goto(served.url)
     start = np.zeros(STATE)
-    start[2], start[CAMERA], start[CAMERA + 3] = 1.2, 1, np.log(4.5)  # height; that there is a thing, and how far away
+    start[2], start[CAMERA], start[CAMERA + 2] = 1.2, 1, 4.5  # height; that there is a thing, and how far ahead
     asked = {"dolly in": 1, "truck left": 0.5, "crane up": 0.7, "pan right": 15, "tilt down": 5, "orbit left": 40}
     text = ", ".join(f"{move} {by}" for move, by in asked.items())
     parts = np.array([0.0, 0.5, 1.0])

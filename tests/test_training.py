@@ -403,10 +403,10 @@ def test_ema_horizon_grows_with_the_run() -> None:
     assert float(ema.average["weight"]) == pytest.approx(7.94 / 8.94, abs=0.002)
 
 
-def test_wrong_settings_are_users_mistakes(world: Path, codec: Path, tmp_path: Path) -> None:
+def test_wrong_settings_are_users_mistakes(world: Path, codec: Path, field: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="preset"):
         train_codec(CodecTraining(world, tmp_path, "huge"))
     with pytest.raises(UserError, match="no such folder"):
-        train_video(video(tmp_path / "none", codec, tmp_path))
+        train_video(video(tmp_path / "none", codec, field, tmp_path))
     with pytest.raises(UserError, match="no finished shard"):
-        train_video(video(tmp_path, codec, tmp_path / "out"))
+        train_video(video(tmp_path, codec, field, tmp_path / "out"))

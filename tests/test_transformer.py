@@ -93,7 +93,7 @@ def test_what_tokens_are_told_matters(model: Transformer) -> None:
     words = torch.randint(1, 50, (1, 16))
     x = rng.normal((1, GRID.tokens, 32), 0, "x")
     level = torch.full((1, 1), 0.5)
-    told = torch.zeros(1, GRID.tokens, model.config.motion)
+    told = torch.zeros(1, GRID.tokens, model.config.motion + model.config.channels)
     base = run(model, words, x, 8, level, told)
     for token in (0, 20):  # one that is known, one of the canvas
         other = told.clone()
@@ -128,7 +128,7 @@ def test_gradients_reach_every_parameter() -> None:
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
     x = rng.normal((1, GRID.tokens, 32), 0, "x")
-    told = rng.normal((1, GRID.tokens, made.config.motion), 0, "told")
+    told = rng.normal((1, GRID.tokens, made.config.motion + made.config.channels), 0, "told")
     run(made, torch.randint(0, 50, (1, 96)), x, 8, torch.full((1, 1), 0.5), told).square().mean().backward()
     dead = [n for n, p in made.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert dead == []
@@ -142,7 +142,7 @@ def test_flops_are_those_of_the_matrix_products(model: Transformer) -> None:
     positions = GRID.positions()[:16]
     context = model.context(words, None, None, scale_of(GRID))
     with FlopCounterMode(display=False) as counter:
-        told = torch.ones(1, 16, model.config.motion)
+        told = torch.ones(1, 16, model.config.motion + model.config.channels)
         model.velocity(x, torch.full((1, 1), 0.5), positions, context, scale_of(GRID), model.see(told))
     assert counter.get_total_flops() == pytest.approx(16 * model.config.flops_per_token(16, 16), rel=0.15)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -100,7 +102,7 @@ def test_a_clip_has_its_frames_and_a_motion_between_samples(facts: dict, field: 
     assert torch.allclose(rows[1::2, : CAMERA + 4], truth[1::2, : CAMERA + 4], atol=0.02)
 
 
-def test_it_is_saved_and_loaded(field: LightField, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_it_is_saved_and_loaded(field: LightField, tmp_path: Path) -> None:
     field.save(tmp_path / "lightfield.safetensors")
     again = LightField.load(tmp_path / "lightfield.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(field.parameters(), again.parameters(), strict=True))

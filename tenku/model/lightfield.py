@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tenku.config import LightFieldConfig
 from tenku.model.checkpoint import load_module, save_module
-from tenku.model.motion import AWAY, FARTHEST, PARTS, axes_of, plain, rotation_of
+from tenku.model.motion import AWAY, FARTHEST, PARTS, axes_of, fade_of, plain, rotation_of
 from tenku.world.camera import FOV
 from tenku.world.grammar import LIGHTS, PLACES
 from tenku.world.motion import CAMERA, HEIGHT_SPREAD, LOOKS, NEAREST, SETTING, STATE, THING, THINGS
@@ -54,13 +54,14 @@ class Field(nn.Module):
     def __init__(self, inputs: int, said: int, width: int, depth: int, outputs: int) -> None:
         super().__init__()
         self.width, self.depth = width, depth
-        self.said = nn.Sequential(nn.Linear(said, 64), nn.SiLU(), nn.Linear(64, 2 * depth * width))
+        film = nn.Linear(64, 2 * depth * width)
+        self.said = nn.Sequential(nn.Linear(said, 64), nn.SiLU(), film)
         self.enter = nn.Linear(inputs, width)
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.leave = nn.Linear(width, outputs)
         with torch.no_grad():
-            self.said[2].weight.mul_(0.5)  # type: ignore[operator]
-            self.said[2].bias.view(depth, 2, width).copy_(torch.tensor([[0.0], [1.0]]))  # type: ignore[operator]
+            film.weight.mul_(0.5)
+            film.bias.view(depth, 2, width).copy_(torch.tensor([[0.0], [1.0]]))
 
     def forward(self, rays: Tensor, said: Tensor, which: Tensor | None = None) -> Tensor:
         """rays N f, said M s, which of the sayings holds for each ray, int64 N, -> N outputs.
@@ -139,7 +140,7 @@ class LightField(nn.Module):
         elevation = torch.atan2(ray[..., 2], ray[..., :2].norm(dim=-1))
         speeds = 2 * math.pi / torch.tensor(GROUND)
         along = (torch.stack([a, b, a + b, a - b], -1)[..., None] * speeds).flatten(-2)
-        fade = _fade(pixel[..., None] * speeds).repeat(1, 1, 4)
+        fade = fade_of(pixel[..., None] * speeds).repeat(1, 1, 4)
         up, turn = elevation[..., None] * torch.tensor(UP), azimuth[..., None] * torch.tensor(TURNS)
         place = torch.stack([(a / 4).clamp(-3, 3), (b / 4).clamp(-3, 3), eye[..., 2].expand_as(a), depth.log(),
                              1 / depth], -1)
@@ -196,7 +197,7 @@ class LightField(nn.Module):
         way = (own @ beam[frame, pixel, :, None])[..., 0]
         cover = rays.unit * far / high
         speeds = 2 * math.pi / torch.tensor(INSIDE)
-        fade, wave = _fade(cover * speeds).repeat(1, 3), (place[..., None] * speeds).flatten(1)
+        fade, wave = fade_of(cover * speeds).repeat(1, 3), (place[..., None] * speeds).flatten(1)
         told = torch.cat([place, way, fade * wave.cos(), fade * wave.sin(), (2 * way).cos(), (2 * way).sin(),
                           (4 * way).cos(), (4 * way).sin(), things.pose[frame, k], cover.log() / 2 + 1.5,
                           far.log() - AWAY], -1)
@@ -278,7 +279,7 @@ class _Marks:
         away, size = self.away[frame, one], self.size[frame, one]
         cover = rays.unit * away / size[:, 1]
         speeds = 2 * math.pi / torch.tensor(ACROSS)
-        fade, wave = _fade(cover[:, None] * speeds).repeat(1, 2), (uv[..., None] * speeds).flatten(1)
+        fade, wave = fade_of(cover[:, None] * speeds).repeat(1, 2), (uv[..., None] * speeds).flatten(1)
         ground = rays.spot[frame, pixel, :2] - self.foot[frame, one, :2]
         beyond = (rays.depth[frame, pixel] / away).log().clamp(-2, 2)
         return torch.cat([uv.clamp(-3, 3), fade * wave.cos(), fade * wave.sin(), (ground / size[:, :1]).clamp(-3, 3),
@@ -296,11 +297,6 @@ def rows_of_frames(samples: Tensor, frames: int) -> Tensor:
         return keys[:1]
     parts = torch.arange(1, (frames - 1) // (len(keys) - 1) + 1)[:, None] * (len(keys) - 1) / (frames - 1)
     return torch.cat([keys[:1], torch.lerp(keys[:-1, None], keys[1:, None], parts).flatten(0, 1)])
-
-
-def _fade(covered: Tensor) -> Tensor:
-    """What is left of a wave when a pixel covers so much of it, in radians (arXiv:2103.13415, Eq. 14)."""
-    return torch.exp(-covered.square() / 2)
 
 
 def _layer(found: Tensor) -> Tensor:

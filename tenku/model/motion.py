@@ -228,12 +228,12 @@ def _ground(camera: Tensor, point: Tensor, depth: Tensor, least: float) -> Tenso
     waves = []
     for length in GROUND:
         speed = 2 * math.pi / length
-        fade = _fade(speed * pixel)[..., None]
+        fade = fade_of(speed * pixel)[..., None]
         waves += [fade * (speed * point[..., :2]).cos(), fade * (speed * point[..., :2]).sin()]
     return torch.cat([(point[..., :2] / 4).clamp(-3, 3), *waves], -1)
 
 
-def _fade(covered: Tensor) -> Tensor:
+def fade_of(covered: Tensor) -> Tensor:
     """What is left of a wave when a pixel covers so much of it, in radians (arXiv:2103.13415, Eq. 14)."""
     return torch.exp(-covered.square() / 2)
 
@@ -375,7 +375,7 @@ def _beside(thing: Tensor, x: Tensor, y: Tensor, height: Tensor, least: float) -
     phase = torch.stack([t * (2 * math.pi / wave) for t in (u, v) for wave in WAVES], -1)
     speeds = [2 * math.pi / wave for wave in INSIDE]
     inside = torch.cat([spot * speed for speed in speeds], -1)
-    fade = torch.stack([_fade(speed * least * away / height) for speed in speeds], -1).repeat_interleave(3, -1)
+    fade = torch.stack([fade_of(speed * least * away / height) for speed in speeds], -1).repeat_interleave(3, -1)
     pose = torch.cat([thing[..., 3:4] - AWAY, thing[..., 4:]], -1).expand(*u.shape, 7)
     close = torch.cat([torch.stack([torch.ones_like(u), u, v], -1), phase.cos(), phase.sin(), pose,
                        spot, through, fade * inside.cos(), fade * inside.sin()], -1)

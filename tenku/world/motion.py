@@ -1,7 +1,7 @@
 """Motion: where the camera and the things are in every frame, as plain numbers; and what the things are.
 
 A clip's motion is what remains of it when all looks are taken away: the camera's place and direction, and for each
-of up to three things whether it is there, where the camera sees it, how far away, and how it is turned. It is read
+of up to three things whether it is there, where it is, and how it is turned. It is read
 off the facts, so it is exact; a network that has seen many learns to invent it from words (training/motion.py), and
 the one that paints is told it. What the things are needs no inventing: a prompt says it (world/mentions.py).
 

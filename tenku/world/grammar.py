@@ -24,11 +24,15 @@ SUBJECTS = (
     "ball", "cube", "cylinder", "cone", "car", "truck", "house", "tree", "sailing boat", "rocket", "aeroplane",
     "drone", "butterfly", "fish", "robot", "snowman", "lighthouse", "coffee cup",
 )  # fmt: skip
-HEIGHTS = {  # metres at unit size
-    "ball": 0.84, "cube": 0.76, "cylinder": 0.95, "cone": 1.0, "car": 0.85, "truck": 1.06, "house": 1.10,
-    "tree": 1.16, "sailing boat": 1.22, "rocket": 1.16, "aeroplane": 0.72, "drone": 0.47, "butterfly": 0.80,
-    "fish": 0.86, "robot": 1.32, "snowman": 1.38, "lighthouse": 1.30, "coffee cup": 0.68,
+MEASURES = {  # metres at unit size: height, length along its front axis, width
+    "ball": (0.84, 0.84, 0.84), "cube": (0.76, 0.76, 0.76), "cylinder": (0.95, 0.64, 0.64), "cone": (1.0, 0.84, 0.84),
+    "car": (0.85, 1.56, 0.76), "truck": (1.06, 1.56, 0.76), "house": (1.10, 1.08, 0.92), "tree": (1.16, 0.98, 0.90),
+    "sailing boat": (1.22, 1.16, 0.44), "rocket": (1.16, 0.70, 0.70), "aeroplane": (0.72, 1.46, 1.60),
+    "drone": (0.47, 1.40, 1.40), "butterfly": (0.80, 1.00, 1.40), "fish": (0.86, 1.30, 0.40),
+    "robot": (1.32, 0.42, 0.90), "snowman": (1.38, 0.72, 0.96), "lighthouse": (1.30, 0.60, 0.60),
+    "coffee cup": (0.68, 0.90, 0.72),
 }  # fmt: skip
+WINGS, TAIL = 2.5, 2.0  # Hz: how fast a butterfly's wings and a fish's tail beat
 COLOURS = {  # name -> RGB, 0..1, before light
     "red": (0.86, 0.07, 0.07),
     "orange": (0.98, 0.47, 0.03),

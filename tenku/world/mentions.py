@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tenku.rng import stream
 from tenku.world import lexicon as lex
-from tenku.world.grammar import COLOURS, HEIGHTS, LIGHTS, PLACES, SIZES, actions
+from tenku.world.grammar import COLOURS, LIGHTS, MEASURES, PLACES, SIZES, actions
 from tenku.world.motion import THINGS
 
 _ARTICLES = frozenset(("a", "an", "the", "one", "another", "this", "that", "by", "of", "and", "with", ","))
@@ -26,7 +26,7 @@ class Mention:
     def height(self) -> float:
         """Metres; of a size between the two where none is said."""
         middle = (SIZES["small"] * SIZES["large"]) ** 0.5
-        return HEIGHTS[self.subject] * (SIZES[self.size] if self.size else middle)
+        return MEASURES[self.subject][0] * (SIZES[self.size] if self.size else middle)
 
 
 def _phrases(table: lex.Table) -> dict[tuple[str, ...], str]:

@@ -30,6 +30,7 @@ STATE = CAMERA + THINGS * THING
 LOOKS = len(SUBJECTS) + len(COLOURS) + 1
 SETTING = len(PLACES) + len(LIGHTS)
 HEIGHT_SPREAD = 0.3  # of the log of a thing's height
+STILL_AT = 0.9  # seconds into the action at which a still picture is taken
 NEAREST = 0.3  # metres: what is nearer, or behind the camera, counts as this far
 
 # Subtracted and divided by, so that the numbers of `tenku world make` have mean 0 and deviation 1, roughly.
@@ -62,6 +63,13 @@ def states(facts: dict[str, Any]) -> np.ndarray:
     for k in range(len(facts["things"]), THINGS):
         scaled[:, CAMERA + k * THING : CAMERA + (k + 1) * THING] = 0.0
     return scaled.astype(np.float32)
+
+
+def clock(facts: dict[str, Any]) -> np.ndarray:
+    """When each frame of a clip was taken, seconds from the start of the action: float32 [frames]."""
+    frames = len(facts["cameras"])
+    times = [frame / facts["fps"] for frame in range(frames)] if frames > 1 else [STILL_AT]
+    return np.array(times, np.float32)
 
 
 def looks(things: Iterable[tuple[str | None, str | None, float | None]]) -> np.ndarray:

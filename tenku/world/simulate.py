@@ -12,10 +12,11 @@ from tenku.errors import UserError
 from tenku.types import Clip
 from tenku.world import facts as truth
 from tenku.world.grammar import Scene
+from tenku.world.motion import STILL_AT
 from tenku.world.render import OVER, Renderer
 from tenku.world.stage import Stage, build
 
-STILL = 2.0  # seconds of action that a still picture is taken from the middle of
+STILL = 2.0  # seconds of action that a still picture is taken out of
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def render(scene: Scene, shape: Format, *, arrays: bool = False) -> Take:
         frames = np.empty((shape.frames, shape.height, shape.width, 3), np.uint8)
         steps = round(1.0 / shape.fps / stage.model.opt.timestep)
         if still:
-            run.advance(round(0.45 * STILL / stage.model.opt.timestep))
+            run.advance(round(STILL_AT / stage.model.opt.timestep))
         for index in range(shape.frames):
             if index:
                 run.advance(steps)

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tenku.world.grammar import HEIGHTS
+from tenku.world.grammar import MEASURES, TAIL, WINGS
 from tenku.world.parts import RGB, Kit
 
 DARK: RGB = (0.10, 0.10, 0.12)
@@ -166,7 +166,7 @@ def butterfly(k: Kit, c: RGB) -> None:
         wing.egg((0.17, 0.36 * y, 0), (0.29, 0.36, 0.03), c, euler=(0, 0, 0.35 * y))
         wing.egg((-0.20, 0.28 * y, 0), (0.23, 0.27, 0.03), shade(c, 0.88), euler=(0, 0, -0.4 * y))
         wing.egg((0.20, 0.48 * y, 0.01), (0.09, 0.10, 0.032), accent(c))
-        k.flap((0, 0.03 * y, 0.4), (1, 0, 0), 0.5 * y, 0.75 * y, 2.5, wing)
+        k.flap((0, 0.03 * y, 0.4), (1, 0, 0), 0.5 * y, 0.75 * y, WINGS, wing)
     k.box((0, 0, 0.35), (0.4, 0.3, 0.35), solid=True)
 
 
@@ -181,7 +181,7 @@ def fish(k: Kit, c: RGB) -> None:
     tail = Kit()
     tail.prism([(0.04, -0.06), (0.04, 0.06), (-0.34, 0.32), (-0.26, 0.0), (-0.34, -0.32)][:3], 0, 0.03, c)
     tail.prism([(0.04, -0.06), (0.04, 0.06), (-0.34, -0.32)], 0, 0.03, c)
-    k.flap((-0.40, 0, 0.40), (0, 0, 1), 0.45, 0.0, 2.0, tail)
+    k.flap((-0.40, 0, 0.40), (0, 0, 1), 0.45, 0.0, TAIL, tail)
     k.egg((0.05, 0, 0.40), (0.52, 0.19, 0.31), solid=True)
 
 
@@ -251,22 +251,22 @@ class Spec:
 
 FRONT = -np.pi / 2  # looks at the camera
 SPECS: dict[str, Spec] = {
-    "ball": Spec(ball, HEIGHTS["ball"], 0.84, 0.84),
-    "cube": Spec(cube, HEIGHTS["cube"], 0.76, 0.76, top=0.76, face=0.5),
-    "cylinder": Spec(cylinder, HEIGHTS["cylinder"], 0.64, 0.64, top=0.95),
-    "cone": Spec(cone, HEIGHTS["cone"], 0.84, 0.84),
-    "car": Spec(car, HEIGHTS["car"], 1.56, 0.76),
-    "truck": Spec(truck, HEIGHTS["truck"], 1.56, 0.76, top=1.06),
-    "house": Spec(house, HEIGHTS["house"], 1.08, 0.92, face=0.3),
-    "tree": Spec(tree, HEIGHTS["tree"], 0.98, 0.90),
-    "sailing boat": Spec(sailing_boat, HEIGHTS["sailing boat"], 1.16, 0.44),
-    "rocket": Spec(rocket, HEIGHTS["rocket"], 0.70, 0.70, face=0.4),
-    "aeroplane": Spec(aeroplane, HEIGHTS["aeroplane"], 1.46, 1.60),
-    "drone": Spec(drone, HEIGHTS["drone"], 1.40, 1.40, face=0.6),
-    "butterfly": Spec(butterfly, HEIGHTS["butterfly"], 1.00, 1.40),
-    "fish": Spec(fish, HEIGHTS["fish"], 1.30, 0.40),
-    "robot": Spec(robot, HEIGHTS["robot"], 0.42, 0.90, face=FRONT),
-    "snowman": Spec(snowman, HEIGHTS["snowman"], 0.72, 0.96, face=FRONT),
-    "lighthouse": Spec(lighthouse, HEIGHTS["lighthouse"], 0.60, 0.60),
-    "coffee cup": Spec(coffee_cup, HEIGHTS["coffee cup"], 0.90, 0.72),
+    "ball": Spec(ball, *MEASURES["ball"]),
+    "cube": Spec(cube, *MEASURES["cube"], top=0.76, face=0.5),
+    "cylinder": Spec(cylinder, *MEASURES["cylinder"], top=0.95),
+    "cone": Spec(cone, *MEASURES["cone"]),
+    "car": Spec(car, *MEASURES["car"]),
+    "truck": Spec(truck, *MEASURES["truck"], top=1.06),
+    "house": Spec(house, *MEASURES["house"], face=0.3),
+    "tree": Spec(tree, *MEASURES["tree"]),
+    "sailing boat": Spec(sailing_boat, *MEASURES["sailing boat"]),
+    "rocket": Spec(rocket, *MEASURES["rocket"], face=0.4),
+    "aeroplane": Spec(aeroplane, *MEASURES["aeroplane"]),
+    "drone": Spec(drone, *MEASURES["drone"], face=0.6),
+    "butterfly": Spec(butterfly, *MEASURES["butterfly"]),
+    "fish": Spec(fish, *MEASURES["fish"]),
+    "robot": Spec(robot, *MEASURES["robot"], face=FRONT),
+    "snowman": Spec(snowman, *MEASURES["snowman"], face=FRONT),
+    "lighthouse": Spec(lighthouse, *MEASURES["lighthouse"]),
+    "coffee cup": Spec(coffee_cup, *MEASURES["coffee cup"]),
 }

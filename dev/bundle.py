@@ -3,7 +3,7 @@
     python dev/bundle.py runs/out/video runs/out/motion runs/out/codec/codec.safetensors \
         runs/out/lightfield/lightfield.safetensors
 
-The transformer's folder decides the encoder and the light field; others are refused.
+The transformer's folder decides the encoder; another is refused. The light field may have learnt on since.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tenku.data.latents import encoder_hash, field_hash
+from tenku.data.latents import encoder_hash
 from tenku.engines.bundled import BUNDLED
 from tenku.model.checkpoint import read_header, sha256
 from tenku.model.codec import Codec
@@ -34,8 +34,6 @@ def main(video: Path, motion: Path, codec: Path, field: Path) -> None:
     """Writes tenku/weights/nano/{codec,lightfield,transformer,motion}.safetensors and README.md."""
     if encoder_hash(Codec.load(codec)) != encoder_hash(Codec.load(video / "codec.safetensors")):
         sys.exit("error: the transformer was trained on another encoder")
-    if field_hash(LightField.load(field)) != field_hash(LightField.load(video / "lightfield.safetensors")):
-        sys.exit("error: the transformer was trained on sketches of another light field")
     codec_facts, field_facts = keep(Codec, codec), keep(LightField, field)
     facts, motion_facts = (keep(Transformer, folder / f"{name}.safetensors")
                            for folder, name in ((video, "transformer"), (motion, "motion")))
@@ -53,7 +51,7 @@ the sketch. Weights Apache-2.0; data CC0-1.0.
 | what | figure |
 |---|---|
 | training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 1.69e15 before |
-| training FLOPs, light fields | {float(field_facts["flops"]):.2e} in {field_facts["steps"]} steps |
+| training FLOPs, light fields | {float(field_facts["flops"]):.2e} in {field_facts["steps"]} steps, after 1.5e14 |
 | training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 1.53e14 before |
 | training FLOPs, codec | {float(codec_facts["flops"]):.2e}, after 2.49e14 before |
 | codec, held-out clips | {figures["psnr"]:.2f} dB (linear part alone {figures["linear_psnr"]:.2f} dB) |

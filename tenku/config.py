@@ -71,7 +71,7 @@ class TransformerConfig(Config):
 class LightFieldConfig(Config):
     """The networks that say what a pixel looks like (model/lightfield.py)."""
 
-    width: int = 128  # of the one for things; the others are narrower
+    width: int = 256  # of the one for things; the others are narrower
 
 
 CODEC_PRESETS: dict[str, CodecConfig] = {

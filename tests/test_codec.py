@@ -78,6 +78,17 @@ def test_what_is_decoded_encodes_to_the_same_latents(codec: Codec) -> None:
     assert (codec.encode(decoded) - latents)[:, 1:].abs().max() < 0.05
 
 
+def test_what_latents_cannot_hold_is_taken_from_pictures(codec: Codec) -> None:
+    video = to_signal(torch.from_numpy(moving(3).frames))[None]
+    other = to_signal(torch.from_numpy(moving(4).frames))[None]
+    assert torch.allclose(codec.decode_over(codec.encode(video), video), video, atol=1e-4)
+    mixed = codec.decode_over(codec.encode(other), video)
+    assert (codec.encode(mixed) - codec.encode(other))[:, 1:].abs().max() < 0.2  # clamped to what pixels can be
+    fine = codec.decode_linear(codec.encode(video)) - video
+    assert fine.abs().mean() > 0.001
+    assert torch.allclose(mixed - codec.decode_linear(codec.encode(other)), -fine, atol=0.05)
+
+
 def test_decoding_is_causal(codec: Codec) -> None:
     latents = rng.normal((1, 4, 2, 3, 32), 0, "latents")
     changed = latents.clone()

@@ -11,11 +11,11 @@ import torch
 from tenku.config import CODEC_PRESETS, LightFieldConfig
 from tenku.data.latents import looks_of, motion_of, scenery_of, setting_of
 from tenku.model.codec import Codec
-from tenku.model.lightfield import LightField, rows_of_frames
-from tenku.model.motion import PARTS, plain
+from tenku.model.lightfield import BOXES, LightField, beats
+from tenku.model.motion import axes_of, plain, rotation_of
 from tenku.world.camera import FOV, project
-from tenku.world.grammar import draw, variant
-from tenku.world.motion import CAMERA, STATE, THING, states
+from tenku.world.grammar import PLACES, SUBJECTS, WINGS, actions, draw, variant
+from tenku.world.motion import CAMERA, THING, states
 from tenku.world.simulate import Format, render
 
 SHAPE = Format(64, 48, 17, 16.0)
@@ -34,8 +34,9 @@ def field() -> LightField:
         return LightField(LightFieldConfig(width=32)).eval()
 
 
-def told(facts: dict) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return looks_of(facts)[None], setting_of(facts)[None], scenery_of(facts)[None]
+def told(facts: dict, frames: int = SHAPE.frames) -> tuple[torch.Tensor, ...]:
+    beat = beats(torch.arange(frames) / SHAPE.fps)
+    return looks_of(facts)[None], setting_of(facts)[None], scenery_of(facts)[None], beat
 
 
 def rays(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor, float]:
@@ -49,11 +50,12 @@ def rays(height: int, width: int) -> tuple[torch.Tensor, torch.Tensor, float]:
 def test_pictures_are_the_same_together_alone_and_told_once(facts: dict, field: LightField) -> None:
     rows = plain(torch.from_numpy(states(facts)))[[0, 8, 16]]
     x, y, unit = rays(48, 64)
-    once = field(rows, *told(facts), x.expand(3, -1), y.expand(3, -1), unit)
-    each = field(rows, *(t.expand(3, *t.shape[1:]) for t in told(facts)), x.expand(3, -1), y.expand(3, -1), unit)
-    alone = torch.cat([field(row[None], *told(facts), x, y, unit) for row in rows])
-    some = field(rows, *(t.expand(3, *t.shape[1:]) for t in told(facts)), x[:, ::97].expand(3, -1),
-                 y[:, ::97].expand(3, -1), unit)  # few rays of each saying: another way to the same
+    given = told(facts, 3)
+    many = [t.expand(3, *t.shape[1:]) for t in given]
+    once = field(rows, *given, x.expand(3, -1), y.expand(3, -1), unit)
+    each = field(rows, *many, x.expand(3, -1), y.expand(3, -1), unit)
+    alone = torch.cat([field(rows[i : i + 1], *given[:3], given[3][i : i + 1], x, y, unit) for i in range(3)])
+    some = field(rows, *many, x[:, ::97].expand(3, -1), y[:, ::97].expand(3, -1), unit)  # another way to the same
     assert torch.allclose(once, each, atol=1e-5)
     assert torch.allclose(once, alone, atol=1e-5)
     assert torch.allclose(once[:, ::97], some, atol=1e-5)
@@ -65,7 +67,8 @@ def test_a_thing_is_seen_only_where_it_is(facts: dict, field: LightField) -> Non
     x, y, unit = rays(48, 64)
     without = rows.clone()
     without[:, CAMERA::THING] = 0.0  # no thing is there
-    changed = (field(rows, *told(facts), x, y, unit) - field(without, *told(facts), x, y, unit)).abs().amax(-1) > 1e-4
+    changed = (field(rows, *told(facts, 1), x, y, unit) - field(without, *told(facts, 1), x, y, unit)).abs()
+    changed = changed.amax(-1) > 1e-4
     changed = changed.view(48, 64)
     poses = np.array(facts["things"][0]["poses"])[8, :3]
     column, line = project(poses[None], np.array(facts["cameras"][8]), 64, 48)[0][0]
@@ -77,9 +80,9 @@ def test_a_thing_is_seen_only_where_it_is(facts: dict, field: LightField) -> Non
 def test_what_stands_around_changes_the_picture(facts: dict, field: LightField) -> None:
     rows = plain(torch.from_numpy(states(facts)))[:1]
     x, y, unit = rays(48, 64)
-    looks, setting, scenery = told(facts)
-    bare = field(rows, looks, setting, torch.zeros_like(scenery), x, y, unit)
-    full = field(rows, looks, setting, scenery, x, y, unit)
+    looks, setting, scenery, beat = told(facts, 1)
+    bare = field(rows, looks, setting, torch.zeros_like(scenery), beat, x, y, unit)
+    full = field(rows, looks, setting, scenery, beat, x, y, unit)
     share = ((bare - full).abs().amax(-1) > 1e-4).float().mean()
     assert 0.02 < share < 0.9
 
@@ -90,19 +93,49 @@ def test_a_clip_has_its_frames_and_a_motion_between_samples(facts: dict, field: 
     motion = motion_of(facts, codec)[:1]
     with torch.inference_mode():
         clip = field.video(motion, *told(facts), codec.shape(grid))
-        still = field.video(motion[:, :1], *told(facts), (1, SHAPE.height, SHAPE.width))
+        still = field.video(motion[:, :1], *told(facts, 1), (1, SHAPE.height, SHAPE.width))
         some = field.video(motion, *told(facts), codec.shape(grid), torch.arange(SHAPE.frames) > 11)
     assert clip.shape == (1, SHAPE.frames, SHAPE.height, SHAPE.width, 3)
     assert torch.allclose(clip[:, :1], still, atol=1e-5)
-    assert torch.allclose(some[:, 12:], clip[:, 12:], atol=1e-5)
+    assert torch.allclose(some[:, 12::4], clip[:, 12::4], atol=1e-5)
+    assert torch.allclose(some[:, 13], (3 * clip[:, 12] + clip[:, 16]) / 4, atol=1e-5)
     assert not some[:, :12].any()
-    rows = rows_of_frames(plain(motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)[0]), SHAPE.frames)
-    truth = plain(torch.from_numpy(states(facts)))
-    assert torch.allclose(rows[::2], truth[::2], atol=1e-5)
-    assert torch.allclose(rows[1::2, : CAMERA + 4], truth[1::2, : CAMERA + 4], atol=0.02)
+    x, y, unit = rays(SHAPE.height, SHAPE.width)
+    last, truth = told(facts), plain(torch.from_numpy(states(facts)))[-1:]
+    with torch.inference_mode():
+        picture = field(truth, *last[:3], last[3][-1:], x, y, unit).clamp(-1, 1)
+    assert torch.allclose(clip[0, -1].flatten(0, 1), picture[0], atol=1e-3)
+    assert torch.allclose(clip[:, 1, :8], (clip[:, 0, :8] + clip[:, 2, :8]) / 2, atol=1e-5)  # sky
+    assert not torch.allclose(clip[:, 1], (clip[:, 0] + clip[:, 2]) / 2, atol=1e-2)
 
 
 def test_it_is_saved_and_loaded(field: LightField, tmp_path: Path) -> None:
     field.save(tmp_path / "lightfield.safetensors")
     again = LightField.load(tmp_path / "lightfield.safetensors")
     assert all(torch.equal(a, b) for a, b in zip(field.parameters(), again.parameters(), strict=True))
+
+
+def test_what_beats_is_told_by_the_clock_and_closes_a_circle() -> None:
+    seconds = torch.arange(48) / 16
+    line, ring = beats(seconds), beats(seconds, 3.0)
+    assert torch.allclose(line[:, 0], (2 * torch.pi * WINGS * seconds).sin(), atol=1e-5)
+    assert torch.allclose(beats(seconds[:1] + 3.0, 3.0), ring[:1], atol=1e-5)
+    assert not torch.allclose(beats(seconds[1:2] + 3.0), line[1:2], atol=0.1)  # 7.5 beats of wings
+
+
+@pytest.mark.parametrize("subject", [*SUBJECTS, "rocket that takes off"])
+def test_no_subject_reaches_out_of_its_box(subject: str) -> None:
+    subject, _, flies = subject.partition(" that ")
+    place = next(place for place in PLACES if actions(subject, place))
+    action = "takes off" if flies else actions(subject, place)[0]
+    scene = variant(draw(3), subject=subject, place=place, action=action, camera="static")
+    made = render(scene, SHAPE, arrays=True)
+    rows, height = plain(torch.from_numpy(states(made.facts))), made.facts["things"][0]["height"]
+    right, up, back = axes_of(rows[:, None, :CAMERA])
+    x, y, _ = rays(SHAPE.height, SHAPE.width)
+    depth = torch.from_numpy(made.arrays["depth"]).flatten(1)[..., None]
+    spots = rows[:, None, :3] + (x[..., None] * right + y[..., None] * up - back) * depth
+    inside = (spots - rows[:, None, CAMERA + 1 : CAMERA + 4]) @ rotation_of(rows)[:, 0]  # in the thing's axes
+    seen = inside[torch.from_numpy(made.arrays["mask"] == 1).flatten(1)]
+    assert len(seen) > 20
+    assert (seen.abs() < BOXES[SUBJECTS.index(subject)] * height + 0.04).all()

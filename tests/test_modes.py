@@ -16,7 +16,7 @@ from tenku.engines.bundled import BUNDLED, Engine, load
 from tenku.errors import UserError
 from tenku.request import Request
 from tenku.sampling import modes
-from tenku.sampling.generate import Result, generate
+from tenku.sampling.generate import Result, Saved, generate
 from tenku.types import Clip, Size
 
 pytestmark = pytest.mark.skipif(not (BUNDLED / "nano" / "transformer.safetensors").exists(), reason="no weights yet")
@@ -125,6 +125,22 @@ def test_a_circle_has_no_seam(engine):
             ratios.append(jumps[-1] / jumps[[7, 15, 23]].mean())
     assert np.mean(seam["loop"]) < 1.2
     assert np.mean(seam["generate"]) > 1.2
+
+
+def test_a_clip_goes_on_after_a_round_to_the_same_bits_and_is_as_fine_as_its_sketch(engine: Engine) -> None:
+    request = Request.parse({"prompt": WORDS, **SMALL, "seconds": 3})
+    kept: list[Saved] = []
+    whole = generate(request, on_round=kept.append)[0].clip
+    assert [saved.rounds for saved in kept] == list(range(1, kept[0].total + 1))
+    assert kept[0].total > 1
+    assert np.array_equal(generate(request, saved=kept[0])[0].clip.frames, whole.frames)
+    begun = kept[0].finished().frames
+    assert np.array_equal(begun, whole.frames[: len(begun)])
+    drawn = kept[-1].drawn[:, :HEIGHT, :WIDTH].numpy()
+    assert len(drawn) >= len(whole.frames)
+    guessed = round_trip(engine, drawn)  # what the codec alone would show of it
+    near = decibels(whole.frames, drawn[: len(whole.frames)])
+    assert near > decibels(guessed[: len(whole.frames)], drawn[: len(whole.frames)])
 
 
 def test_captions_along_time_change_what_is_seen_later(folder):

@@ -27,13 +27,13 @@ from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
-from tenku.model.lightfield import LightField
+from tenku.model.lightfield import LightField, beats
 from tenku.model.motion import PARTS, features, spots, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.rng import stream
 from tenku.world import scenery
 from tenku.world.captions import REGISTERS, caption
-from tenku.world.motion import MIRROR, THINGS, looks, setting, states
+from tenku.world.motion import MIRROR, THINGS, clock, looks, setting, states
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
 
@@ -127,7 +127,10 @@ def encode_shards(folder: Path, codec: Codec, field: LightField) -> Path:
             looks = looks_of(item.facts) * torch.from_numpy(draw.random((THINGS, 1)) >= UNTOLD)
             where, around = setting_of(item.facts), scenery_of(item.facts)
             where, around = (told * float(draw.random() >= UNTOLD) for told in (where, around))
-            sketch = codec.encode(field.video(motion, looks[None], where[None], around[None], codec.shape(grid)))
+            shape = codec.shape(grid)
+            beat = beats(torch.from_numpy(clock(item.facts)))
+            beat = torch.cat([beat, beat[-1:].expand(shape[0] - frames, -1)])
+            sketch = codec.encode(field.video(motion, looks[None], where[None], around[None], beat, shape))
             for name, tensor in (("", codec.encode(video.float() / 127.5 - 1)), (".sketch", sketch)):
                 tensors[item.key + name] = tensor.to(torch.bfloat16)
             for name, tensor in (("motion", motion[0]), ("looks", looks), ("setting", where), ("scenery", around)):

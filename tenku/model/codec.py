@@ -152,6 +152,13 @@ class Codec(nn.Module):
         """Latents B S R Q C -> video B T H W 3 in [-1, 1], T = 1 + 8 (S - 1), cropped to height and width."""
         return self(latents)[:, :, :height, :width].clamp(-1, 1)
 
+    def decode_over(
+        self, latents: Tensor, pictures: Tensor, height: int | None = None, width: int | None = None
+    ) -> Tensor:
+        """Like `decode`, but what latents cannot hold is taken from pictures B T H W 3 in [-1, 1], not guessed."""
+        video = self._picture(latents, self.groups(pictures) - self.mean)
+        return video[:, self.config.stride[0] - 1 :, :height, :width].clamp(-1, 1)
+
     def decode_linear(self, latents: Tensor, height: int | None = None, width: int | None = None) -> Tensor:
         """Like `decode`, by the closed form alone: cheaper, blockier."""
         return self._picture(latents, None)[:, self.config.stride[0] - 1 :, :height, :width].clamp(-1, 1)
@@ -176,17 +183,17 @@ class Codec(nn.Module):
                 x, last = block(x, batch, None if state is None else state[len(new)])
                 new.append(last)
         detail = _grow(self.leave(x), batch, 2, 4)  # (B S*8) 3 H W
-        return self._picture(latents, detail.float().permute(0, 2, 3, 1).unflatten(0, (batch, -1))), new
+        detail = detail.float().permute(0, 2, 3, 1).unflatten(0, (batch, -1))
+        return self._picture(latents, self._grouped(detail)), new
 
-    def _picture(self, latents: Tensor, detail: Tensor | None) -> Tensor:
-        """The closed-form decoder, B S R Q C -> B S*8 H W 3, plus what of the detail is not in its reach."""
+    def _picture(self, latents: Tensor, rest: Tensor | None) -> Tensor:
+        """The closed-form decoder, B S R Q C -> B S*8 H W 3, plus what of the rest, B S R Q P, is not in its reach."""
         time, rows, columns = self.config.stride
         batch, steps, r, q, _ = latents.shape
         flat: Tensor = latents.float() * self.scale
-        if detail is None:
+        if rest is None:
             flat = flat @ self.basis + self.mean
         else:
-            rest = self._grouped(detail)
             flat = (flat - rest @ self.basis.T) @ self.basis + rest + self.mean
         flat = flat.unflatten(4, (time, rows, columns, 3)).permute(0, 1, 4, 2, 5, 3, 6, 7)
         return flat.reshape(batch, steps * time, r * rows, q * columns, 3)

@@ -22,11 +22,15 @@ from tenku.config import LightFieldConfig
 from tenku.model.checkpoint import load_module, save_module
 from tenku.model.motion import AWAY, FARTHEST, PARTS, axes_of, fade_of, plain, rotation_of
 from tenku.world.camera import FOV
-from tenku.world.grammar import LIGHTS, PLACES
+from tenku.world.grammar import LIGHTS, MEASURES, PLACES, SUBJECTS, TAIL, WINGS
 from tenku.world.motion import CAMERA, HEIGHT_SPREAD, LOOKS, NEAREST, SETTING, STATE, THING, THINGS
 from tenku.world.scenery import HAND, KINDS, LANDMARK
 
-BOUND = 1.5  # of a thing's height: how far from its middle a ray may pass that still sees it
+REACH = {"butterfly": 1.0, "rocket": 0.9}  # of a thing's height: how far wings and flames are above or below its middle
+# Of a thing's height: half the sides, front, left and up, of a box outside of which nothing of it is, by subject.
+BOXES = torch.tensor([[0.57 * length / height, 0.57 * width / height, REACH.get(subject, 0.57)]
+                      for subject, (height, length, width) in ((s, MEASURES[s]) for s in SUBJECTS)])
+BEATS = (WINGS, TAIL)  # Hz: things' parts beat by these clocks
 SHADE = 3.0  # of a thing's height: how far from its foot its shadow reaches
 INSIDE = (2.0, 1.0, 0.5, 0.25, 0.125)  # of a thing's height: wavelengths in which a ray's place is told
 GROUND = (7.14, 3.57, 1.79, 0.89)  # metres: those of the ground's patterns
@@ -40,7 +44,7 @@ AROUND = 3  # landmarks that a pixel may see
 MARGIN = 1.3  # of a landmark's size: how far from its middle it may be seen
 EVERYWHERE = 20.0  # metres: a landmark that wide is near every pixel
 
-_THING_IN = 3 + 3 + 6 * len(INSIDE) + 12 + 6 + 2
+_THING_IN = 3 + 3 + 6 * len(INSIDE) + 12 + 6 + 2 + len(BEATS)
 _SHADE_IN = 2 + 12 + 6 + 1
 _SCENE_IN = 3 + 2 + 4 * 2 * len(GROUND) + len(UP) * 3 + 2 * len(TURNS)
 _LANDMARK_IN = 2 + 4 * len(ACROSS) + 2 + 2 + 2 + 2
@@ -54,8 +58,9 @@ class Field(nn.Module):
     def __init__(self, inputs: int, said: int, width: int, depth: int, outputs: int) -> None:
         super().__init__()
         self.width, self.depth = width, depth
-        film = nn.Linear(64, 2 * depth * width)
-        self.said = nn.Sequential(nn.Linear(said, 64), nn.SiLU(), film)
+        heard = max(64, width // 2)
+        film = nn.Linear(heard, 2 * depth * width)
+        self.said = nn.Sequential(nn.Linear(said, heard), nn.SiLU(), film)
         self.enter = nn.Linear(inputs, width)
         self.blocks = nn.ModuleList(nn.Linear(width, width) for _ in range(depth - 1))
         self.leave = nn.Linear(width, outputs)
@@ -93,43 +98,71 @@ class LightField(nn.Module):
         self.config = config
         w = config.width
         self.thing = Field(_THING_IN, _THING_SAID, w, 5, 4)
-        self.shade = Field(_SHADE_IN, _THING_SAID, w // 4, 3, 1)
-        self.scene = Field(_SCENE_IN, SETTING, w * 3 // 4, 4, 3)
-        self.landmark = Field(_LANDMARK_IN, _LANDMARK_SAID, w // 2, 4, 4)
+        self.shade = Field(_SHADE_IN, _THING_SAID, w // 8, 3, 1)
+        self.scene = Field(_SCENE_IN, SETTING, w * 3 // 8, 4, 3)
+        self.landmark = Field(_LANDMARK_IN, _LANDMARK_SAID, w // 4, 4, 4)
 
     def forward(
-        self, rows: Tensor, looks: Tensor, setting: Tensor, scenery: Tensor, x: Tensor, y: Tensor, unit: float
+        self, rows: Tensor, looks: Tensor, setting: Tensor, scenery: Tensor, beat: Tensor, x: Tensor, y: Tensor,
+        unit: float,
     ) -> Tensor:
         """Colours F n 3, about -1 to 1, of rays with tangents x (right) and y (up), F n.
 
         rows F STATE in metres and radians; of each picture, or one for all: looks F|1 THINGS LOOKS, setting F|1
-        SETTING, scenery F|1 LANDMARKS LANDMARK; unit: a pixel's side, as a tangent.
+        SETTING, scenery F|1 LANDMARKS LANDMARK; beat F len(BEATS) (see `beats`); unit: a pixel's side, as a tangent.
         """
         rays = _cast(rows, x, y, unit)
-        picture = self._landmarks(self._scene(rays, setting), rays, setting, scenery)
-        things = _Things(rays, looks, setting)
-        return self._bodies(self._shadows(picture, rays, things), rays, things)
+        return self._with_things(self._stage(rays, setting, scenery), rays, _Things(rays, looks, setting, beat))
 
     def video(
-        self, motion: Tensor, looks: Tensor, setting: Tensor, scenery: Tensor, shape: tuple[int, int, int],
-        drawn: Tensor | None = None,
+        self, motion: Tensor, looks: Tensor, setting: Tensor, scenery: Tensor, beat: Tensor,
+        shape: tuple[int, int, int], drawn: Tensor | None = None,
     ) -> Tensor:
-        """A clip of `shape` (frames, height, width), 1 F H W 3 in [-1, 1], of its motion 1 T CHANNELS and what is told.
+        """A clip of `shape` (frames, height, width), 1 F H W 3 in [-1, 1], of its motion 1 T CHANNELS and what is said.
 
-        looks 1 THINGS LOOKS, setting 1 SETTING, scenery 1 LANDMARKS LANDMARK; drawn: bool F, the frames that are asked
-        for, while the others stay grey; all, if left out.
+        Things are drawn in each frame, what stands still in every second one, for which there is a sample of motion;
+        what lies between two of these is their mean.
+        looks 1 THINGS LOOKS, setting 1 SETTING, scenery 1 LANDMARKS LANDMARK, beat F len(BEATS). drawn: bool F, the
+        frames that are asked for, while the others stay grey, and all of these are rougher: every fourth is drawn, and
+        the others are means; all, if left out.
         """
         frames, high, wide = shape
-        rows = rows_of_frames(plain(motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)[0]), frames)
+        keys = plain(motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)[0])[PARTS - 1 :]  # from the first frame on
+        keys = keys if drawn is None else keys[::2]
+        every = max(1, (frames - 1) // max(1, len(keys) - 1))
         unit = 2 * math.tan(FOV / 2) / high
         y, x = torch.meshgrid((high - 1) / 2 - torch.arange(high), torch.arange(wide) - (wide - 1) / 2, indexing="ij")
         x, y = (t.reshape(1, -1) * unit for t in (x, y))
-        found = [self(some, looks, setting, scenery, x.expand(len(some), -1), y.expand(len(some), -1), unit)
-                 for some in (rows if drawn is None else rows[drawn]).split(FRAMES)]
-        clip = torch.cat(found).clamp(-1, 1).unflatten(1, (high, wide))
+
+        def rays(rows: Tensor) -> _Rays:
+            return _cast(rows, x.expand(len(rows), -1), y.expand(len(rows), -1), unit)
+
+        def things(rays: _Rays, frames: Tensor) -> _Things:
+            return _Things(rays, looks, setting, beat[frames])
+
+        asked = torch.ones(frames, dtype=torch.bool) if drawn is None else drawn
+        wanted = F.max_pool1d(asked[None].float(), 2 * every - 1, every, every - 1)[0] > 0
+        stage = torch.zeros(len(keys), high * wide, 3)
+        for some in wanted.nonzero()[:, 0].split(FRAMES):
+            here = rays(keys[some])
+            stage[some] = self._stage(here, setting, scenery)
+            if drawn is not None:
+                stage[some] = self._with_things(stage[some], here, things(here, some * every))
+        clip = _between(stage, every) * asked[:, None, None]
         if drawn is None:
-            return clip[None]
-        return clip.new_zeros(frames, high, wide, 3).index_put((drawn,), clip)[None]
+            rows = _between(keys, every)
+            for some in torch.arange(frames).split(FRAMES):
+                here = rays(rows[some])
+                clip[some] = self._with_things(clip[some], here, things(here, some))
+        return clip.clamp(-1, 1).unflatten(1, (high, wide))[None]
+
+    def _stage(self, rays: _Rays, setting: Tensor, scenery: Tensor) -> Tensor:
+        """Ground, sky and what stands around, F n 3."""
+        return self._landmarks(self._scene(rays, setting), rays, setting, scenery)
+
+    def _with_things(self, picture: Tensor, rays: _Rays, things: _Things) -> Tensor:
+        """The picture with shadows and things."""
+        return self._bodies(self._shadows(picture, rays, things), rays, things)
 
     def _scene(self, rays: _Rays, setting: Tensor) -> Tensor:
         """Ground and sky, F n 3."""
@@ -186,21 +219,27 @@ class LightField(nn.Module):
         rel = rays.eye - things.place  # F K 3, from the thing to the eye
         along = -(rel[:, None] * beam[:, :, None]).sum(-1)  # F n K, metres to the nearest point of the ray
         past = rel[:, None] + along[..., None] * beam[:, :, None]  # F n K 3, from the middle to it
-        bound = (BOUND * things.height).square()[:, None]
+        bound = (things.box.norm(dim=-1) * things.height).square()[:, None]
         near = things.there[:, None] & (past.square().sum(-1) < bound) & (along > NEAREST / 2)
         frame, pixel, k = near.nonzero().unbind(1)
-        if not len(frame):
-            return picture
         own = things.turn[frame, k].mT  # N 3 3: world to thing
         high, far = things.height[frame, k, None], along[frame, pixel, k, None]
         place = (own @ past[frame, pixel, k, :, None])[..., 0] / high
         way = (own @ beam[frame, pixel, :, None])[..., 0]
         cover = rays.unit * far / high
+        box = things.box.expand(len(things.height), -1, -1)[frame, k] + cover
+        slow = torch.where(way.abs() < 1e-6, 1e-6, way)
+        least, most = ((-box - place) / slow, (box - place) / slow)
+        hit = (torch.minimum(least, most).amax(-1) < torch.maximum(least, most).amin(-1)).nonzero()[:, 0]
+        if not len(hit):
+            return picture
+        frame, pixel, k, high, far, place, way, cover = (
+            t[hit] for t in (frame, pixel, k, high, far, place, way, cover))
         speeds = 2 * math.pi / torch.tensor(INSIDE)
         fade, wave = fade_of(cover * speeds).repeat(1, 3), (place[..., None] * speeds).flatten(1)
         told = torch.cat([place, way, fade * wave.cos(), fade * wave.sin(), (2 * way).cos(), (2 * way).sin(),
                           (4 * way).cos(), (4 * way).sin(), things.pose[frame, k], cover.log() / 2 + 1.5,
-                          far.log() - AWAY], -1)
+                          far.log() - AWAY, things.beat[frame]], -1)
         found = self.thing(told, things.said, things.which(frame, k))
         return _laid(picture, picture.new_zeros(*near.shape, 4).index_put((frame, pixel, k), _layer(found)), along)
 
@@ -240,13 +279,16 @@ def _cast(rows: Tensor, x: Tensor, y: Tensor, unit: float) -> _Rays:
 class _Things:
     """The things of some pictures, F K."""
 
-    def __init__(self, rays: _Rays, looks: Tensor, setting: Tensor) -> None:
+    def __init__(self, rays: _Rays, looks: Tensor, setting: Tensor, beat: Tensor) -> None:
         numbers = rays.rows[:, CAMERA:].unflatten(1, (THINGS, THING))
         self.there = numbers[..., 0] > 0.5
         self.place = numbers[..., 1:4]
         self.turn = rotation_of(rays.rows)  # F K 3 3, columns front, left, up
         self.pose = self.turn[..., :2].mT.flatten(2)
         self.height = (looks[..., -1] * HEIGHT_SPREAD).exp().expand(len(rays.rows), -1)
+        subject = looks[..., : len(SUBJECTS)]
+        self.box = torch.where(subject.any(-1, keepdim=True), subject @ BOXES, BOXES.amax(0))  # F|1 K 3
+        self.beat = beat
         self.sayings = len(looks)
         self.said = torch.cat([looks, setting[:, None].expand(-1, THINGS, -1)], -1).flatten(0, 1)
 
@@ -287,15 +329,20 @@ class _Marks:
                           cover.log()[:, None].clamp(-6, 1) / 2, rays.ray[frame, pixel, 2:]], -1)
 
 
-def rows_of_frames(samples: Tensor, frames: int) -> Tensor:
-    """The plain rows of every frame, F STATE, from samples of latent steps, T PARTS STATE.
+def beats(seconds: Tensor, around: float | None = None) -> Tensor:
+    """Where what beats is in its swing, -1 to 1, at times F: F len(BEATS).
 
-    The last sample of the first step is the first frame; the later ones are evenly spaced, with the rest between them.
+    around: duration of a circle of time, seconds, into which beats then fit.
     """
-    keys = samples[PARTS - 1 :]
-    if frames == 1:
-        return keys[:1]
-    parts = torch.arange(1, (frames - 1) // (len(keys) - 1) + 1)[:, None] * (len(keys) - 1) / (frames - 1)
+    hertz = torch.tensor(BEATS)
+    if around:
+        hertz = (hertz * around).round().clamp(min=1) / around
+    return (2 * math.pi * seconds[:, None] * hertz).sin()
+
+
+def _between(keys: Tensor, every: int) -> Tensor:
+    """K ... -> 1 + (K - 1) every ...: as many steps from each to the next, evenly."""
+    parts = (torch.arange(1, every + 1) / every).view(-1, *[1] * (keys.ndim - 1))
     return torch.cat([keys[:1], torch.lerp(keys[:-1, None], keys[1:, None], parts).flatten(0, 1)])
 
 

@@ -39,20 +39,26 @@ def circle(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]
     groups = engine.codec.grid(plan.frames + 1, plan.height, plan.width, plan.fps).steps - 1
     whole = engine.codec.grid(plan.frames + 1, plan.height, plan.width, plan.fps)
     motion = _motion(engine, plan, whole)
-    velocity = _velocity(engine, plan, whole, motion)
     shape = (1, groups, whole.rows, whole.columns, engine.codec.config.channels)
     x, start = rng.normal(shape, plan.seed, "noise", 0), 1.0
-    told = what_is_told(engine, plan, stilled(motion[:, [groups, *range(1, 1 + groups)]]), whole)
+    told = what_is_told(engine, plan, stilled(motion[:, [groups, *range(1, 1 + groups)]]), whole, 0)
+
+    def sketch(prompt: str) -> Tensor:  # of the groups, 1 S R Q C
+        assert told is not None
+        return told.tokens(prompt)[..., -shape[-1] :].unflatten(1, (1 + groups, *shape[2:4]))[:, 1:]
+
+    pictures = None if told is None else told.pictures(plan.prompt)
     if told is not None:
-        sketch = told(plan.prompt)[..., -shape[-1] :].unflatten(1, (1 + groups, *shape[2:4]))[:, 1:]
-        x, start = flow.interpolate(sketch.flatten(1, 3), x.flatten(1, 3), torch.full((1, 1), UPON)).view(shape), UPON
+        drawn = sketch(plan.prompt).flatten(1, 3)
+        x, start = flow.interpolate(drawn, x.flatten(1, 3), torch.full((1, 1), UPON)).view(shape), UPON
+    velocity = _velocity(engine, plan, whole, motion, sketch)
 
     def on_step(index: int, x: Tensor, v: Tensor, sigma: float) -> None:
         if report:
-            report(index, lambda: _decode(engine, plan, flow.denoised(x, v, sigma).cpu()))
+            report(index, lambda: _decode(engine, plan, flow.denoised(x, v, sigma).cpu(), pictures))
 
     sigmas = flow.schedule(plan.steps, min(groups, engine.longest - 1) * whole.tokens_per_step) * start
-    return _decode(engine, plan, euler(velocity, x.to(engine.device), sigmas, on_step).cpu())
+    return _decode(engine, plan, euler(velocity, x.to(engine.device), sigmas, on_step).cpu(), pictures)
 
 
 def _motion(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
@@ -71,7 +77,9 @@ def _motion(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
     return on_samples(moves.rows, ends_meet)
 
 
-def _velocity(engine: Engine, plan: Plan, whole: Grid, motion: Tensor) -> Velocity:
+def _velocity(
+    engine: Engine, plan: Plan, whole: Grid, motion: Tensor, sketch: Callable[[str], Tensor]
+) -> Velocity:
     """The velocity of the circle's groups, 1 S R Q C, from windows that are cut elsewhere at every call."""
     groups, size = whole.steps - 1, engine.longest - 1
     shape = (1, 1, whole.rows, whole.columns, engine.codec.config.channels)
@@ -84,7 +92,13 @@ def _velocity(engine: Engine, plan: Plan, whole: Grid, motion: Tensor) -> Veloci
         turn = [(first + i) % groups for i in range(count)]
         grid = Grid(1 + count, whole.rows, whole.columns, whole.seconds_per_step)
         before = (first - 1) % groups
-        told = what_is_told(engine, plan, stilled(motion[:, [1 + before, *(1 + g for g in turn)]]), grid)
+
+        def seen_so(prompt: str) -> Tensor:
+            drawn = sketch(prompt)
+            return torch.cat([still(drawn[:, before, None], engine.codec), drawn[:, turn]], 1).flatten(1, 3)
+
+        rows = stilled(motion[:, [1 + before, *(1 + g for g in turn)]])
+        told = what_is_told(engine, plan, rows, grid, 1 + before, sketch=seen_so)
         known = torch.zeros(grid.tokens, dtype=torch.bool)
         latents = torch.zeros(1, grid.tokens, shape[-1])
         seconds = (torch.tensor([before + 0.5, *(g + 0.5 for g in turn)]) * whole.seconds_per_step)
@@ -114,11 +128,18 @@ def _velocity(engine: Engine, plan: Plan, whole: Grid, motion: Tensor) -> Veloci
 
 
 @torch.inference_mode()
-def _decode(engine: Engine, plan: Plan, latents: Tensor) -> Clip:
-    """Groups 1 S R Q C to the clip. The codec comes round to the first group after the last ones."""
+def _decode(engine: Engine, plan: Plan, latents: Tensor, pictures: Tensor | None) -> Clip:
+    """Groups 1 S R Q C, and the sketch with the frame before, 1 1+frames H W 3, to the clip.
+
+    Without a sketch the codec is led in: it comes round to the first group after the last ones.
+    """
     groups = latents.shape[1]
-    turn = [g % groups for g in range(-LEAD_IN, groups)]
-    led_in = torch.cat([still(latents[:, turn[0], None], engine.codec), latents[:, turn[1:]]], 1)
-    video = engine.codec.decode(led_in.to(engine.device), plan.height, plan.width)[0, -plan.frames :]
+    turn = [g % groups for g in range(-LEAD_IN if pictures is None else -1, groups)]
+    led_in = torch.cat([still(latents[:, turn[0], None], engine.codec), latents[:, turn[1:]]], 1).to(engine.device)
+    if pictures is None:
+        video = engine.codec.decode(led_in, plan.height, plan.width)[0, -plan.frames :]
+    else:
+        over = pictures.to(engine.device)
+        video = engine.codec.decode_over(led_in, over, plan.height, plan.width)[0, -plan.frames :]
     frames = ((video.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return Clip(np.ascontiguousarray(frames.cpu().numpy()), plan.fps)

@@ -44,6 +44,7 @@ class Saved:
     total: int
     latents: Tensor  # 1 T H W C of the whole clip; of rounds to come nothing yet
     rows: Tensor  # 1 T C of its motion
+    drawn: Tensor  # uint8 F H W 3: its sketch, as far as it is done; none, where it is not dreamt upon one
     finished: Callable[[], Clip]  # decodes the frames from the clip's beginning that will not change any more
 
 
@@ -119,8 +120,9 @@ def dream(
     if given is not None:
         latents, done = given.latents.clone(), given.known.clone()
     moves = Moves(engine, plan, whole)
+    drawn = torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
     if saved:
-        latents, moves.rows = saved.latents.clone(), saved.rows.clone()
+        latents, moves.rows, drawn = saved.latents.clone(), saved.rows.clone(), saved.drawn
     for number, part in enumerate(plan.rounds):
         if saved and number < saved.rounds:
             done[part.start : part.stop] = True
@@ -131,28 +133,32 @@ def dream(
         def show(index: int, x: Tensor, part: Round = part, number: int = number, done: Tensor = before) -> None:
             if report:
                 def preview() -> Clip:
-                    sketch = latents.clone()
-                    _put(sketch, done, x.cpu(), part)
-                    return decode(engine, plan, sketch)
+                    so_far = latents.clone()
+                    _put(so_far, done, x.cpu(), part)
+                    return decode(engine, plan, so_far)
 
                 report(number * plan.steps + index, preview)
 
-        x = _round(moves, part, number, latents, done, given, show)
+        x, pictures = _round(moves, part, number, latents, done, given, show)
         _put(latents, done, x, part)
         done[part.start : part.stop] = True
+        if pictures is not None:
+            drawn = pictures if not number else torch.cat([drawn, pictures])
         if on_round:
-            on_round(_saved(moves, number, latents, done, given))
-    return decode(engine, plan, latents, given)
+            on_round(_saved(moves, number, latents, done, given, drawn))
+    return decode(engine, plan, latents, given, drawn)
 
 
-def _saved(moves: Moves, number: int, latents: Tensor, done: Tensor, given: Tokens | None) -> Saved:
+def _saved(
+    moves: Moves, number: int, latents: Tensor, done: Tensor, given: Tokens | None, drawn: Tensor
+) -> Saved:
     """What there is after a round. The codec looks back and not ahead, so a beginning decodes to what it will be."""
     there = [*done.flatten(1).all(1).tolist(), False].index(False)
 
     def finished() -> Clip:
-        return decode(moves.engine, moves.plan, latents[:, :there], given)
+        return decode(moves.engine, moves.plan, latents[:, :there], given, drawn)
 
-    return Saved(number + 1, len(moves.plan.rounds), latents.clone(), moves.rows.clone(), finished)
+    return Saved(number + 1, len(moves.plan.rounds), latents.clone(), moves.rows.clone(), drawn, finished)
 
 
 def _put(latents: Tensor, done: Tensor, x: Tensor, part: Round) -> None:
@@ -166,8 +172,8 @@ def _put(latents: Tensor, done: Tensor, x: Tensor, part: Round) -> None:
 def _round(
     moves: Moves, part: Round, number: int, latents: Tensor, done: Tensor, given: Tokens | None,
     show: Callable[[int, Tensor], None],
-) -> Tensor:
-    """Dreams a round's canvas tokens: 1 N C."""
+) -> tuple[Tensor, Tensor | None]:
+    """Dreams a round's canvas tokens, 1 N C. With the sketch of its steps, uint8 F H W 3, where they lie upon one."""
     engine, plan = moves.engine, moves.plan
     pictures, known = latents[:, part.known : part.end].clone(), done[part.known : part.end]
     steps = list(range(part.known, part.end))
@@ -175,19 +181,31 @@ def _round(
         pictures[:, 0], steps[0] = still(pictures[:, 0], engine.codec), -1
     whole = moves.whole
     grid = Grid(len(steps), whole.rows, whole.columns, whole.seconds_per_step)
-    told = what_is_told(engine, plan, moves.of(part, number, pictures, known), grid)
+    told = what_is_told(engine, plan, moves.of(part, number, pictures, known), grid, part.known)
     seconds = ((torch.arange(part.known, part.end) - 0.5).clamp(min=0) * whole.seconds_per_step)
     window = Window(grid, pictures.flatten(1, 3), known.flatten(), told,
                     seconds.repeat_interleave(grid.tokens_per_step))
     lead = None if given is None else leader(given, steps, (~window.known).nonzero()[:, 0])
-    window, start = upon_sketch(engine, plan, window)
-    return solve(plan, engine.dreamer(engine.transformer, scale_of(grid)), window, ("noise", number), start, lead, show)
+    window, start, drawn = upon_sketch(engine, plan, window)
+    if given is not None:  # pictures of its own stay as they are
+        drawn = None
+    if drawn is not None:
+        first, last = (max(0, engine.codec.frames(step - part.known)) for step in (part.start, part.stop))
+        drawn = ((drawn[0, first:last] + 1) * 127.5).round().to(torch.uint8)
+    dreamer = engine.dreamer(engine.transformer, scale_of(grid))
+    return solve(plan, dreamer, window, ("noise", number), start, lead, show), drawn
 
 
 @torch.inference_mode()
-def decode(engine: Engine, plan: Plan, latents: Tensor, given: Tokens | None = None) -> Clip:
-    """Latents 1 T H W C to the plan's clip, with what is given of it."""
-    video = engine.codec.decode(latents.to(engine.device), plan.height, plan.width)
+def decode(
+    engine: Engine, plan: Plan, latents: Tensor, given: Tokens | None = None, drawn: Tensor | None = None
+) -> Clip:
+    """Latents 1 T H W C, and what they lie upon, uint8 F H W 3, to the plan's clip, with what is given of it."""
+    if drawn is None or not len(drawn):
+        video = engine.codec.decode(latents.to(engine.device), plan.height, plan.width)
+    else:
+        over = drawn[None].to(engine.device).float() / 127.5 - 1
+        video = engine.codec.decode_over(latents.to(engine.device), over, plan.height, plan.width)
     frames = ((video[0, : plan.frames].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
     if given is not None:
         restore(given, frames, engine.codec, engine.device)

@@ -46,7 +46,7 @@ class Moves:
         if not continues and known.any() and not self.plan.moves:
             count = CANDIDATES
         found = [self._dreamt(part, number, before, i) for i in range(count)]
-        best = found[0] if count == 1 else min(found, key=lambda rows: self.unlikely(rows, pictures, known))
+        best = found[0] if count == 1 else min(found, key=lambda rows: self.unlikely(rows, pictures, known, part.known))
         self.rows[:, part.known : part.end] = best
         self.there[part.known : part.end] = [True] * (part.end - part.known)
         return best
@@ -95,14 +95,15 @@ class Moves:
         return lead(plan.camera, plan.tracks, self._clock(part), seconds, plan.width / plan.height,
                     first[0] if first else None)
 
-    def unlikely(self, rows: Tensor, pictures: Tensor, known: Tensor) -> float:
-        """How badly the painter can tell the known pictures under a motion: the error of its velocity there."""
+    def unlikely(self, rows: Tensor, pictures: Tensor, known: Tensor, first: int) -> float:
+        """How badly the painter can tell the known pictures, from latent step `first` on, under a motion: the error of
+        its velocity there."""
         grid = Grid(pictures.shape[1], self.whole.rows, self.whole.columns, self.whole.seconds_per_step)
         at = known.flatten().nonzero()[:, 0]
         data = pictures.flatten(1, 3)[:, at]
         dreamer = self.engine.dreamer(self.engine.transformer, scale_of(grid))
-        of = what_is_told(self.engine, self.plan, rows, grid, known.flatten(1).any(1))
-        told = None if of is None else of(self.plan.prompt)[:, at].to(self.engine.device)
+        of = what_is_told(self.engine, self.plan, rows, grid, first, known.flatten(1).any(1))
+        told = None if of is None else of.tokens(self.plan.prompt)[:, at].to(self.engine.device)
         positions = grid.positions()[at].to(self.engine.device)
         velocity = dreamer.velocity(self.plan.prompt, data[:, :0].to(self.engine.device), positions, told)
         noise = rng.normal(tuple(data.shape), self.plan.seed, "judge")

@@ -15,6 +15,7 @@ from torch import Tensor
 from tenku import rng
 from tenku.engines.bundled import Dreamer, Engine
 from tenku.model import flow
+from tenku.model.lightfield import beats
 from tenku.model.motion import PARTS, features
 from tenku.model.patches import Grid
 from tenku.sampling.guidance import guided, led, scheduled
@@ -25,8 +26,16 @@ from tenku.world.motion import CAMERA, STATE, THING, THINGS
 # How hard the prompt pulls on each network; 0: as the request says. Motion that is pulled more obeys its words, but
 # its things come too near, rise too high and are not rigid (dev/LOG.md).
 GUIDANCE = {"motion": 1.5, "noise": 0.0}
-UPON = 0.3  # noise level at which a sketch is painted upon: with more, what it knows is lost (dev/LOG.md)
+UPON = 0.1  # noise level at which a sketch is painted upon: the more, the farther from the truth (dev/LOG.md)
 FADE = 0.5  # seconds in which one caption gives way to the next
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a window's tokens are told of its motion, and of a prompt's things and place; and its sketch."""
+
+    tokens: Callable[[str], Tensor]  # under a prompt, 1 T F + C
+    pictures: Callable[[str], Tensor]  # what is sketched, 1 frames H W 3 in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Window:
     grid: Grid
     latents: Tensor  # 1 T C: of the known tokens; of canvas tokens what dreaming starts from, where it does
     known: Tensor  # bool T
-    told: Callable[[str], Tensor] | None  # what the tokens are told under a prompt, 1 T F
+    told: Told | None
     seconds: Tensor  # T
 
 
@@ -58,41 +67,57 @@ def shares(starts: Sequence[float], seconds: Tensor) -> Tensor:
 
 
 def what_is_told(
-    engine: Engine, plan: Plan, rows: Tensor, grid: Grid, drawn: Tensor | None = None
-) -> Callable[[str], Tensor] | None:
-    """What each token of a window is told of its motion, 1 T C, and of a prompt's things and place, and its sketch.
+    engine: Engine, plan: Plan, rows: Tensor, grid: Grid, first: int, drawn: Tensor | None = None,
+    sketch: Callable[[str], Tensor] | None = None,
+) -> Told | None:
+    """What the tokens of a window are told of its motion, 1 T C; None for a model that is told nothing.
 
-    1 N F + C; None for a model that is told nothing. drawn: bool T, the steps whose sketch is asked for, or all.
+    first: the latent step of the clip with which the window begins; drawn: bool T, the steps whose sketch is asked for,
+    and roughly, or all. sketch: that under a prompt, 1 N C, where there is one.
     """
     if engine.motion is None or engine.field is None:
         return None
-    field = engine.field
+    field, shape = engine.field, engine.codec.shape(grid)
+    frame = torch.arange(shape[0]) + engine.codec.frames(first + 1) - 1
+    beat = beats(frame / plan.fps, plan.frames / plan.fps if plan.cyclic else None)
+
+    def said(prompt: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        looks, where, around = engine.told((prompt, plan.prompt), plan.scenery)
+        return without(rows, looks, len(plan.tracks)), looks, where, around
 
     @cache
-    def told(prompt: str) -> Tensor:
-        looks, where, around = engine.told((prompt, plan.prompt), plan.scenery)
-        said = without(rows, looks, len(plan.tracks)), looks, where, around
-        shape = engine.codec.shape(grid)
+    def pictures(prompt: str) -> Tensor:
         frames = None if drawn is None else engine.codec.spread(drawn[:, None, None], 1, 1).flatten()
-        sketch = engine.codec.encode(field.video(*said, shape, frames).to(engine.device)).flatten(1, 3).cpu()
-        return torch.cat([features(*said, grid), sketch], -1)
+        return field.video(*said(prompt), beat, shape, frames)
 
-    return told
+    @cache
+    def tokens(prompt: str) -> Tensor:
+        if sketch is not None:
+            seen = sketch(prompt)
+        else:
+            seen = engine.codec.encode(pictures(prompt).to(engine.device)).flatten(1, 3).cpu()
+        return torch.cat([features(*said(prompt), grid), seen], -1)
+
+    return Told(tokens, pictures)
 
 
-def upon_sketch(engine: Engine, plan: Plan, window: Window) -> tuple[Window, float]:
-    """The window, and the noise level from which to dream it: from its sketch, where all that it shows is told.
+def upon_sketch(engine: Engine, plan: Plan, window: Window) -> tuple[Window, float, Tensor | None]:
+    """The window, the noise level from which to dream it, and its sketch as pictures, 1 frames H W 3.
 
-    Where the plan gives something else to start from, or pictures show what nobody said, it stays as it is.
+    It is dreamt from its sketch, where all that it shows is told. Where the plan gives something else to start from, or
+    pictures show what nobody said, it stays as it is, and there are no pictures.
     """
     if window.told is None or plan.start < 1 or plan.scenery is None:
-        return window, plan.start
+        return window, plan.start, None
     asked = captions(plan, "noise")
     parts = shares([start for start, _ in asked], window.seconds)
-    sketch = sum(part[:, None] * window.told(text)[..., -engine.codec.config.channels :]
-                 for part, (_, text) in zip(parts, asked, strict=True))
-    assert isinstance(sketch, Tensor)
-    return replace(window, latents=torch.where(window.known[:, None], window.latents, sketch)), UPON
+    steps = parts[:, :: window.grid.tokens_per_step, None, None]
+    heard = [(part, engine.codec.spread(step, 1, 1)[..., None], text)
+             for part, step, (_, text) in zip(parts, steps, asked, strict=True) if part.max() > 0]
+    sketch = torch.stack([part[:, None] * window.told.tokens(text)[..., -engine.codec.config.channels :]
+                          for part, _, text in heard]).sum(0)
+    pictures = torch.stack([share * window.told.pictures(text) for _, share, text in heard]).sum(0)
+    return replace(window, latents=torch.where(window.known[:, None], window.latents, sketch)), UPON, pictures
 
 
 def without(rows: Tensor, looks: Tensor, led: int) -> Tensor:
@@ -114,7 +139,7 @@ def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Ve
     parts = shares([start for start, _ in asked], window.seconds[canvas])
     heard = [i for i in range(len(asked)) if parts[i].max() > 0]
     said = [asked[i][1] for i in heard]
-    told = [None if window.told is None else window.told(words)[:, order].to(device) for words in said]
+    told = [None if window.told is None else window.told.tokens(words)[:, order].to(device) for words in said]
 
     def under(prompts: Sequence[str]) -> Velocity:
         """Under these words in the place of the captions, each told what the caption says."""

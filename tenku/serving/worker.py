@@ -282,7 +282,7 @@ class _Rounds:
         tensors = load(opened)
         self.parts = parts
         log.info("%s goes on after round %d of %d", self.job["id"], kept["rounds"], kept["total"])
-        return Saved(kept["rounds"], kept["total"], tensors["latents"], tensors["rows"], _nothing)
+        return Saved(kept["rounds"], kept["total"], tensors["latents"], tensors["rows"], tensors["drawn"], _nothing)
 
     def __call__(self, saved: Saved) -> None:
         if saved.total == 1:
@@ -299,7 +299,8 @@ class _Rounds:
 
         key = f"{self.job['id']}/saved-{self.job['token']}/{saved.rounds}.locked"
         path = self.progress.folder / "round.locked"
-        path.write_bytes(lock(save({"latents": saved.latents.contiguous(), "rows": saved.rows.contiguous()}), key))
+        tensors = {"latents": saved.latents.contiguous(), "rows": saved.rows.contiguous(), "drawn": saved.drawn}
+        path.write_bytes(lock(save(tensors), key))
         self._name(path, key, saved={"keys": [key], "rounds": saved.rounds, "total": saved.total,
                                      "made_by": self._made_by()})
         self.worker.store.remove(key.replace(f"/{saved.rounds}.", f"/{saved.rounds - 1}."))

@@ -1,6 +1,6 @@
 """Trains the light fields: pixels of rendered pictures, told what is true of them.
 
-Nothing but pixels is compared, each for itself, so a step takes a few from many pictures. Half of them lie about
+Nothing but pixels is compared, each for itself, so a step takes a few from many pictures. Most of them lie about
 things, which few pixels of a picture show. Shards take turns in memory.
 
 Legend: F pictures, n pixels of each.
@@ -24,15 +24,17 @@ from tenku.config import LightFieldConfig
 from tenku.data.latents import looks_of, scenery_of, setting_of
 from tenku.data.shards import iter_clips, shard_paths
 from tenku.errors import UserError
-from tenku.model.lightfield import LightField
+from tenku.model.lightfield import BOXES, LightField, beats
 from tenku.model.motion import plain, seen
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.world.camera import FOV
-from tenku.world.motion import CAMERA, HEIGHT_SPREAD, THING, THINGS, states
+from tenku.world.grammar import SUBJECTS
+from tenku.world.motion import CAMERA, HEIGHT_SPREAD, THING, THINGS, clock, states
 
 HELD = 36  # shards in memory
 TURNOVER = 24  # steps after which one of them gives way to the next
-PIXELS = 256  # of each picture
+PIXELS, NEAR = 256, 176  # of each picture, and how many of them about a thing
+DECAY = 0.5  # of the steps: at its peak the rate's own noise is most of the error (dev/LOG.md)
 UNTOLD = 0.05  # share of things' looks, places and lights, and sceneries, that are not told: prompts may not say
 
 
@@ -62,6 +64,7 @@ class Shot:
     looks: Tensor
     setting: Tensor
     scenery: Tensor
+    beat: Tensor  # T BEATS
 
 
 def shots(shard: Path) -> list[Shot]:
@@ -70,8 +73,9 @@ def shots(shard: Path) -> list[Shot]:
     for item in iter_clips(shard.parent, shards=[shard]):
         every = 2 if len(item.clip.frames) > 9 else 1
         rows = plain(torch.from_numpy(states(item.facts)))
+        beat = beats(torch.from_numpy(clock(item.facts)))
         found.append(Shot(torch.from_numpy(item.clip.frames[::every].copy()), rows[::every], looks_of(item.facts),
-                          setting_of(item.facts), scenery_of(item.facts)))
+                          setting_of(item.facts), scenery_of(item.facts), beat[::every]))
     return found
 
 
@@ -99,7 +103,7 @@ class Shots:
 
 def batch(clips: list[Shot], pictures: int, draw: np.random.Generator) -> tuple[tuple[Any, ...], Tensor]:
     """What `LightField.forward` takes for pixels of at most so many pictures of one size, and their colours F n 3."""
-    parts: list[list[Tensor]] = [[] for _ in range(7)]
+    parts: list[list[Tensor]] = [[] for _ in range(8)]
     picks = draw.integers(len(clips), size=pictures)
     height, width = clips[picks[0]].frames.shape[1:3]
     unit = 2 * math.tan(FOV / 2) / height
@@ -115,9 +119,10 @@ def batch(clips: list[Shot], pictures: int, draw: np.random.Generator) -> tuple[
         if there:
             k = there[int(draw.integers(len(there)))]
             _, right, up, log_away = things[k, :4].tolist()
-            reach = 1.15 * math.exp(float(looks[k, -1]) * HEIGHT_SPREAD - log_away) / unit  # pixels
+            bound = float((looks[k, : len(SUBJECTS)] @ BOXES).norm())
+            reach = bound * math.exp(float(looks[k, -1]) * HEIGHT_SPREAD - log_away) / unit  # pixels
             middle = np.array([width / 2 + right / unit, height / 2 - up / unit])
-            spots[: PIXELS // 2] = middle + (2 * spots[: PIXELS // 2] / (width, height) - 1) * reach
+            spots[:NEAR] = middle + (2 * spots[:NEAR] / (width, height) - 1) * reach
         column, line = np.clip(spots, 0, (width - 1, height - 1)).astype(int).T
         looks[torch.from_numpy(draw.random(THINGS) < UNTOLD)] = 0
         setting = shot.setting * float(draw.random() >= UNTOLD)
@@ -125,7 +130,7 @@ def batch(clips: list[Shot], pictures: int, draw: np.random.Generator) -> tuple[
         x = torch.from_numpy((column - (width - 1) / 2) * unit).float()
         y = torch.from_numpy(((height - 1) / 2 - line) * unit).float()
         colour = shot.frames[at, line, column].float() / 127.5 - 1
-        for part, value in zip(parts, (row, looks, setting, scenery, x, y, colour), strict=True):
+        for part, value in zip(parts, (row, looks, setting, scenery, shot.beat[at], x, y, colour), strict=True):
             part.append(value)
     *told, colours = (torch.stack(part) for part in parts)
     return (*told, unit), colours
@@ -145,14 +150,15 @@ def train_light_field(args: LightFieldTraining, on_step: Callable[[int], None] |
     step = run.resume(model, optimizer, ema, args.identity())
     pool = Shots(args.data, args.seed)
     parameters = sum(p.numel() for p in model.parameters())
+    per_pixel = sum(p.numel() for name, p in model.named_parameters() if ".said." not in name)  # at most
     print(f"light field: {parameters / 1e3:.0f} k parameters, {len(pool.paths)} shards", flush=True)
     while step < args.steps:
         told, colours = batch(pool.at(step), args.pictures, rng.stream(args.seed, "pixels", step))
         loss = (model(*told) - colours).square().mean()
         loss.backward()
-        norm = optimizer.step(learning_rate(step, args.steps, args.rate))
+        norm = optimizer.step(learning_rate(step, args.steps, args.rate, decay=DECAY))
         ema.update(step)
-        run.log(step, 6.0 * parameters * colours[..., 0].numel(), {"loss": float(loss.detach()), "norm": norm})
+        run.log(step, 6.0 * per_pixel * colours[..., 0].numel(), {"loss": float(loss.detach()), "norm": norm})
         step += 1
         if run.due() or step == args.steps:
             run.save(step, model, optimizer, ema, args.identity())

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-# Before numpy or torch are imported: two workers share two cores, and sums depend on the number of threads.
+# Before numpy or torch are imported: workers share cores, and sums depend on the number of threads.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
 # Keys, caches and libraries of the tests, and of the commands they start, never land in somebody's home.

@@ -39,7 +39,8 @@ ACROSS = (2.0, 1.0, 0.5, 0.25)  # of a landmark's size
 UP = (1.0, 4.0, 16.0, 64.0)  # per radian of elevation: how sharply the horizon is told
 TURNS = (1.0, 3.0, 7.0, 14.0, 28.0)  # per radian of azimuth
 FEW = 256  # rays of a saying
-FRAMES = 4  # at once: what they need stays in the caches
+AT_ONCE = 1024  # rays: what they need stays in the caches, and in memory that is there already (dev/LOG.md)
+FRAMES = 4  # at once
 AROUND = 3  # landmarks that a pixel may see
 MARGIN = 1.3  # of a landmark's size: how far from its middle it may be seen
 EVERYWHERE = 20.0  # metres: a landmark that wide is near every pixel
@@ -73,6 +74,8 @@ class Field(nn.Module):
 
         Without `which`: rays M N f, N of each saying, or of the only one -> M N outputs.
         """
+        if which is None and rays.shape[1] > AT_ONCE and not torch.is_grad_enabled():
+            return torch.cat([self(part, said) for part in rays.split(AT_ONCE, 1)], 1)
         film = self.said(said)  # M 2 depth width
         if which is None:
             film = film[:, None]

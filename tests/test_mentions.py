@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import chain, product
 
 import pytest
 
 from tenku.rng import stream
+from tenku.world import lexicon as lex
 from tenku.world.captions import REGISTERS, caption
 from tenku.world.grammar import draw
-from tenku.world.mentions import Mention, setting, things, told
+from tenku.world.mentions import Mention, filmed, setting, things, told
 from tenku.world.simulate import Format, render
 
 
@@ -79,3 +80,11 @@ def test_a_later_text_says_what_the_first_does_not() -> None:
     assert (said.things, said.place, said.light) == (things("a blue cube"), "snow", "sunset")
     assert told(("a cube swings",), 1).swing
     assert not told(("a cube rests", "a cube swings"), 1).swing
+
+
+def test_a_camera_of_which_nothing_is_said_stands_still() -> None:
+    assert filmed("a red ball on a beach.") == "a red ball on a beach, the camera is static"
+    assert filmed("") == ""
+    tables = {**lex.CAMERA, **lex.CAMERA_SHORT}
+    for phrase in (*tables, *chain(*tables.values())):
+        assert filmed(f"a red ball, {phrase}") == f"a red ball, {phrase}"

@@ -21,6 +21,7 @@ from tenku.model.patches import Grid
 from tenku.sampling.guidance import guided, led, scheduled
 from tenku.sampling.plan import Plan
 from tenku.sampling.solvers import Velocity, euler
+from tenku.world.mentions import filmed
 from tenku.world.motion import CAMERA, STATE, THING, THINGS
 
 # How hard the prompt pulls on each network; 0: as the request says. Motion that is pulled more obeys its words, but
@@ -53,10 +54,16 @@ Show = Callable[[int, Tensor], None]  # steps done, the canvas tokens as they lo
 
 
 def captions(plan: Plan, stream: str) -> list[tuple[float, str]]:
-    """When each prompt begins to hold, in seconds. The motion of another clip follows that clip's prompt."""
-    if plan.moves and stream == "motion":
-        return [(0.0, plan.moves[0])]
-    return [(0.0, plan.prompt), *plan.captions]
+    """When each prompt begins to hold, in seconds. The motion of another clip follows that clip's prompt.
+
+    A camera of which nothing is said stands still, unless pictures show what it does.
+    """
+    if stream != "motion":
+        return [(0.0, plan.prompt), *plan.captions]
+    asked = [(0.0, plan.moves[0])] if plan.moves else [(0.0, plan.prompt), *plan.captions]
+    if plan.camera or plan.scenery is None:
+        return asked
+    return [(start, filmed(text)) for start, text in asked]
 
 
 def shares(starts: Sequence[float], seconds: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from tenku.rng import stream
 from tenku.world import lexicon as lex
@@ -41,6 +42,7 @@ _PLACE_WORDS = ("meadow meadows grass grassy field lawn park grassland", "desert
                 "reef coral corals underwater")
 _LIGHT_WORDS = ("day daylight daytime noon sunny", "sunset dusk evening twilight", "night dark midnight nighttime",
                 "fog foggy mist misty haze hazy")
+_CAMERA_WORDS = "camera view shot pan pans zoom zooms orbit orbits dolly dollies crane cranes"
 
 
 def _signs(names: Sequence[str], tables: Sequence[lex.Table], words: Sequence[str]) -> dict[str, str]:
@@ -54,12 +56,18 @@ def _signs(names: Sequence[str], tables: Sequence[lex.Table], words: Sequence[st
 
 _PLACE_SIGNS = _signs(PLACES, (lex.PLACE, lex.PLACE_ABOVE), _PLACE_WORDS)
 _LIGHT_SIGNS = _signs(LIGHTS, (lex.LIGHT,), _LIGHT_WORDS)
+_SHORT = (lex.CAMERA_SHORT, *lex.CAMERA_SHORT.values())
+_CAMERA_SIGNS = [f" {said} " for said in chain(_CAMERA_WORDS.split(), *_SHORT)]
 
 
 def setting(text: str) -> tuple[str | None, str | None]:
     """The place and the light of a text, of PLACES and LIGHTS, each None where it says none."""
-    words = " ".join(["", *re.findall(r"[^\W\d_]+", text.lower()), ""])
+    words = _words(text)
     return _first(words, _PLACE_SIGNS), _first(words, _LIGHT_SIGNS)
+
+
+def _words(text: str) -> str:
+    return " ".join(["", *re.findall(r"[^\W\d_]+", text.lower()), ""])
 
 
 def _first(words: str, signs: Mapping[str, str]) -> str | None:
@@ -69,6 +77,14 @@ def _first(words: str, signs: Mapping[str, str]) -> str | None:
 def swings(text: str) -> bool:
     """Whether a text speaks of something that swings, and so of the frame that it hangs from."""
     return re.search(r"\bswing(s|ing)?\b", text.lower()) is not None
+
+
+def filmed(text: str) -> str:
+    """The text, with a camera that stands still where it speaks of none."""
+    words = _words(text)
+    if not words.strip() or any(sign in words for sign in _CAMERA_SIGNS):
+        return text
+    return f"{text.rstrip(' .,;')}, the camera is static"
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from tenku.world.scenery import HAND, KINDS, LANDMARK
 REACH = {"butterfly": 1.0, "rocket": 0.9}  # of a thing's height: how far wings and flames are above or below its middle
 # Of a thing's height: half the sides, front, left and up, of a box outside of which nothing of it is, by subject.
 BOXES = torch.tensor([[0.57 * length / height, 0.57 * width / height, REACH.get(subject, 0.57)]
-                      for subject, (height, length, width) in ((s, MEASURES[s]) for s in SUBJECTS)])
+                      for subject, (height, length, width) in MEASURES.items()])
 BEATS = (WINGS, TAIL)  # Hz: things' parts beat by these clocks
 SHADE = 3.0  # of a thing's height: how far from its foot its shadow reaches
 INSIDE = (2.0, 1.0, 0.5, 0.25, 0.125)  # of a thing's height: wavelengths in which a ray's place is told

@@ -36,8 +36,8 @@ LEAD_IN = 3  # groups that are decoded before the first, so that the codec knows
 @torch.inference_mode()
 def circle(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]], None] | None = None) -> Clip:
     """Samples a cyclic plan, whose frames are whole groups: the clip, one round of the circle."""
-    groups = engine.codec.grid(plan.frames + 1, plan.height, plan.width, plan.fps).steps - 1
     whole = engine.codec.grid(plan.frames + 1, plan.height, plan.width, plan.fps)
+    groups = whole.steps - 1
     motion = _motion(engine, plan, whole)
     shape = (1, groups, whole.rows, whole.columns, engine.codec.config.channels)
     x, start = rng.normal(shape, plan.seed, "noise", 0), 1.0
@@ -47,9 +47,9 @@ def circle(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]
         assert told is not None
         return told.tokens(prompt)[..., -shape[-1] :].unflatten(1, (1 + groups, *shape[2:4]))[:, 1:]
 
-    pictures = None if told is None else told.pictures(plan.prompt)
+    pictures = None
     if told is not None:
-        drawn = sketch(plan.prompt).flatten(1, 3)
+        pictures, drawn = told.pictures(plan.prompt), sketch(plan.prompt).flatten(1, 3)
         x, start = flow.interpolate(drawn, x.flatten(1, 3), torch.full((1, 1), UPON)).view(shape), UPON
     velocity = _velocity(engine, plan, whole, motion, sketch)
 

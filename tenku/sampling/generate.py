@@ -187,13 +187,12 @@ def _round(
                     seconds.repeat_interleave(grid.tokens_per_step))
     lead = None if given is None else leader(given, steps, (~window.known).nonzero()[:, 0])
     window, start, drawn = upon_sketch(engine, plan, window)
-    if given is not None:  # pictures of its own stay as they are
-        drawn = None
-    if drawn is not None:
-        first, last = (max(0, engine.codec.frames(step - part.known)) for step in (part.start, part.stop))
-        drawn = ((drawn[0, first:last] + 1) * 127.5).round().to(torch.uint8)
     dreamer = engine.dreamer(engine.transformer, scale_of(grid))
-    return solve(plan, dreamer, window, ("noise", number), start, lead, show), drawn
+    x = solve(plan, dreamer, window, ("noise", number), start, lead, show)
+    if drawn is None or given is not None:  # what is given of a clip has no sketch to lie upon
+        return x, None
+    first, last = (max(0, engine.codec.frames(step - part.known)) for step in (part.start, part.stop))
+    return x, ((drawn[0, first:last] + 1) * 127.5).round().to(torch.uint8)
 
 
 @torch.inference_mode()

@@ -138,16 +138,13 @@ def written_fps(fps: float, ending: str) -> float:
 def encode(clip: Clip, ending: str) -> bytes:
     """A clip as the bytes of a file with that ending: one of VIDEO_FORMATS, ".webp", or ".png" for its first frame."""
     buffer = io.BytesIO()
-    if ending == ".png":
-        from PIL import Image
-
-        Image.fromarray(clip.frames[0]).save(buffer, "PNG")
-    elif ending == ".webp":
+    if ending in (".png", ".webp"):
         from PIL import Image
 
         first, *rest = (Image.fromarray(frame) for frame in clip.frames)
-        first.save(buffer, "WEBP", quality=82, method=4, save_all=True, append_images=rest, loop=0,
-                   duration=round(1000 / clip.fps))
+        kept = {"quality": 82, "method": 4, "save_all": True, "append_images": rest, "loop": 0,
+                "duration": round(1000 / clip.fps)} if ending == ".webp" else {}
+        first.save(buffer, ending[1:].upper(), **kept)
     else:
         container, codec, pixel_format, options = VIDEO_FORMATS[ending]
         encode_video(clip.frames, clip.fps, buffer, container=container, codec=codec, pixel_format=pixel_format,
@@ -161,11 +158,6 @@ def write_lossless(frames: Frames, fps: float) -> bytes:
     encode_video(frames, fps, buffer, container="mp4", codec="libx264rgb", pixel_format="rgb24",
                  options={"crf": "0", "preset": "veryfast"})
     return buffer.getvalue()
-
-
-def read_lossless(data: bytes) -> Clip:
-    """The clip that `write_lossless` wrote, exactly."""
-    return _decode(io.BytesIO(data), "mp4")
 
 
 def sniff(head: bytes) -> str:
@@ -274,10 +266,18 @@ def _decode_image(
                 if count > MAX_FRAMES or count * image.width * image.height * 3 > MAX_DECODED_BYTES:
                     raise UserError(f"the animation has {count} frames", "cut it into parts")
                 step = 1 if sample is None else 1 << max(0, (count // sample).bit_length() - 1)
-                frames = [_reduced(np.asarray(_opaque(frame)), least)
-                          for i, frame in enumerate(ImageSequence.Iterator(image)) if i % step == 0]
-                fps = 1000 / max(1, image.info.get("duration", 1000) if count > 1 else 1000)
-                return Clip(np.stack(frames), fps / step)
+                frames, starts, ends = [], [], [0]
+                for i, frame in enumerate(ImageSequence.Iterator(image)):
+                    frame.load()  # which says how long it is shown; equal frames in a row are written as one
+                    if i % step == 0:
+                        frames.append(_reduced(np.asarray(_opaque(frame)), least))
+                        starts.append(ends[-1])
+                    ends.append(ends[-1] + max(1, frame.info.get("duration", 1000) if count > 1 else 1000))
+                times = round(ends[-1] / np.diff(ends).min())
+                if times > MAX_FRAMES or times * image.width * image.height * 3 > MAX_DECODED_BYTES:
+                    times = count
+                at = np.searchsorted(starts, np.arange(0, times, step) * ends[-1] / times, side="right") - 1
+                return Clip(np.stack(frames)[at], 1000 * times / ends[-1] / step)
     except UserError:
         raise
     except Image.DecompressionBombError:

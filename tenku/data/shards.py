@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from tenku.errors import UserError
-from tenku.media import read_lossless, write_lossless
+from tenku.media import decode, write_lossless
 from tenku.types import Clip
 
 
@@ -137,7 +137,7 @@ def _item(key: str, parts: dict[str, bytes], arrays: bool) -> Item:
     if arrays and "npz" in parts:
         with np.load(io.BytesIO(parts["npz"]), allow_pickle=False) as stored:
             loaded = {name: stored[name] for name in stored.files}
-    return Item(key, read_lossless(parts["mp4"]), json.loads(parts["json"]), loaded)
+    return Item(key, decode(io.BytesIO(parts["mp4"]), "mp4"), json.loads(parts["json"]), loaded)
 
 
 def read_clip(folder: Path, key: str, *, arrays: bool = True) -> Item:

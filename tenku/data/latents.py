@@ -27,9 +27,10 @@ from tenku.data.shards import iter_clips, iter_facts, shard_paths
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
-from tenku.model.lightfield import LightField, beats
+from tenku.model.lightfield import LightField
 from tenku.model.motion import PARTS, features, spots, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
+from tenku.model.rays import beats
 from tenku.rng import stream
 from tenku.world import scenery
 from tenku.world.captions import REGISTERS, caption

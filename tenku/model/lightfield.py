@@ -11,7 +11,7 @@ Legend: F frames, n pixels of each, L landmarks near a pixel, STATE, LOOKS, SETT
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -20,30 +20,26 @@ from torch import Tensor, nn
 
 from tenku.config import LightFieldConfig
 from tenku.model.checkpoint import load_module, save_module
-from tenku.model.motion import AWAY, FARTHEST, PARTS, axes_of, fade_of, plain, rotation_of
+from tenku.model.motion import AWAY, FARTHEST, PARTS, fade_of, plain
+from tenku.model.rays import ACROSS, BEATS, Marks, Moved, Rays, Things, cast
 from tenku.world.camera import FOV
-from tenku.world.grammar import LIGHTS, MEASURES, PLACES, SUBJECTS, TAIL, WINGS
-from tenku.world.motion import CAMERA, HEIGHT_SPREAD, LOOKS, NEAREST, SETTING, STATE, THING, THINGS
+from tenku.world.grammar import LIGHTS, PLACES
+from tenku.world.motion import LOOKS, NEAREST, SETTING, STATE
 from tenku.world.scenery import HAND, KINDS, LANDMARK
 
-REACH = {"butterfly": 1.0, "rocket": 0.9}  # of a thing's height: how far wings and flames are above or below its middle
-# Of a thing's height: half the sides, front, left and up, of a box outside of which nothing of it is, by subject.
-BOXES = torch.tensor([[0.57 * length / height, 0.57 * width / height, REACH.get(subject, 0.57)]
-                      for subject, (height, length, width) in MEASURES.items()])
-BEATS = (WINGS, TAIL)  # Hz: things' parts beat by these clocks
 SHADE = 3.0  # of a thing's height: how far from its foot its shadow reaches
 INSIDE = (2.0, 1.0, 0.5, 0.25, 0.125)  # of a thing's height: wavelengths in which a ray's place is told
 GROUND = (7.14, 3.57, 1.79, 0.89)  # metres: those of the ground's patterns
 AROUND_FOOT = (4.0, 2.0, 1.0)  # of a thing's height: those in which a spot of its shadow is told
-ACROSS = (2.0, 1.0, 0.5, 0.25)  # of a landmark's size
 UP = (1.0, 4.0, 16.0, 64.0)  # per radian of elevation: how sharply the horizon is told
 TURNS = (1.0, 3.0, 7.0, 14.0, 28.0)  # per radian of azimuth
 FEW = 256  # rays of a saying
+ALIKE = 0.1  # of 2, the range of colours: where a pixel's neighbours differ by less, it is their mean
+NOTICED = 0.5  # pixels: what moves less from one frame to another is drawn once for both
 AT_ONCE = 1024  # rays: what they need stays in the caches, and in memory that is there already (dev/LOG.md)
 FRAMES = 4  # at once
 AROUND = 3  # landmarks that a pixel may see
 MARGIN = 1.3  # of a landmark's size: how far from its middle it may be seen
-EVERYWHERE = 20.0  # metres: a landmark that wide is near every pixel
 
 _THING_IN = 3 + 3 + 6 * len(INSIDE) + 12 + 6 + 2 + len(BEATS)
 _SHADE_IN = 2 + 12 + 6 + 1
@@ -114,8 +110,8 @@ class LightField(nn.Module):
         rows F STATE in metres and radians; of each picture, or one for all: looks F|1 THINGS LOOKS, setting F|1
         SETTING, scenery F|1 LANDMARKS LANDMARK; beat F len(BEATS) (see `beats`); unit: a pixel's side, as a tangent.
         """
-        rays = _cast(rows, x, y, unit)
-        return self._with_things(self._stage(rays, setting, scenery), rays, _Things(rays, looks, setting, beat))
+        rays = cast(rows, x, y, unit)
+        return self._with_things(self._stage(rays, setting, scenery), rays, Things(rays, looks, setting, beat))
 
     def video(
         self, motion: Tensor, looks: Tensor, setting: Tensor, scenery: Tensor, beat: Tensor,
@@ -123,52 +119,56 @@ class LightField(nn.Module):
     ) -> Tensor:
         """A clip of `shape` (frames, height, width), 1 F H W 3 in [-1, 1], of its motion 1 T CHANNELS and what is said.
 
-        Things are drawn in each frame, what stands still in every second one, for which there is a sample of motion;
-        what lies between two of these is their mean.
+        Drawn is what is seen to have moved: things in no more than each frame, the rest in no more than each second
+        one, for which there is a sample of motion. A frame between two that are drawn is their mean.
         looks 1 THINGS LOOKS, setting 1 SETTING, scenery 1 LANDMARKS LANDMARK, beat F len(BEATS). drawn: bool F, the
-        frames that are asked for, while the others stay grey, and all of these are rougher: every fourth is drawn, and
-        the others are means; all, if left out.
+        frames that are asked for, while the others stay grey, and all of these are rougher: no more than every fourth
+        is drawn; all, if left out.
         """
         frames, high, wide = shape
-        keys = plain(motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)[0])[PARTS - 1 :]  # from the first frame on
-        keys = keys if drawn is None else keys[::2]
-        every = max(1, (frames - 1) // max(1, len(keys) - 1))
+        samples = plain(motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)[0])[PARTS - 1 :]  # from the first frame on
+        every = max(1, (frames - 1) // max(1, len(samples) - 1))
+        rows = _between(samples, torch.arange(len(samples)) * every, torch.arange(frames))
+        asked = torch.arange(frames) if drawn is None else drawn.nonzero()[:, 0]
         unit = 2 * math.tan(FOV / 2) / high
         y, x = torch.meshgrid((high - 1) / 2 - torch.arange(high), torch.arange(wide) - (wide - 1) / 2, indexing="ij")
         x, y = (t.reshape(1, -1) * unit for t in (x, y))
 
-        def rays(rows: Tensor) -> _Rays:
-            return _cast(rows, x.expand(len(rows), -1), y.expand(len(rows), -1), unit)
+        def rays(frames: Tensor) -> Rays:
+            return cast(rows[frames], x.expand(len(frames), -1), y.expand(len(frames), -1), unit, wide)
 
-        def things(rays: _Rays, frames: Tensor) -> _Things:
-            return _Things(rays, looks, setting, beat[frames])
-
-        asked = torch.ones(frames, dtype=torch.bool) if drawn is None else drawn
-        wanted = F.max_pool1d(asked[None].float(), 2 * every - 1, every, every - 1)[0] > 0
-        stage = torch.zeros(len(keys), high * wide, 3)
-        for some in wanted.nonzero()[:, 0].split(FRAMES):
-            here = rays(keys[some])
-            stage[some] = self._stage(here, setting, scenery)
-            if drawn is not None:
-                stage[some] = self._with_things(stage[some], here, things(here, some * every))
-        clip = _between(stage, every) * asked[:, None, None]
-        if drawn is None:
-            rows = _between(keys, every)
-            for some in torch.arange(frames).split(FRAMES):
-                here = rays(rows[some])
-                clip[some] = self._with_things(clip[some], here, things(here, some))
+        few = [line * wide + column for line in (0, high // 2, high - 1) for column in (0, wide // 2, wide - 1)]
+        moved = Moved(cast(rows, x[:, few].expand(frames, -1), y[:, few].expand(frames, -1), unit), looks, setting,
+                       beat)
+        least = (1, every) if drawn is None else (2 * every, 2 * every)
+        whole = _around(_steps(moved.anything, frames, least[0]), asked)
+        stage = _around(_steps(moved.ground, frames, least[1]), whole)
+        ground = torch.cat([self._stage(rays(some), setting, scenery) for some in stage.split(FRAMES)])
+        pictures = []
+        for some in whole.split(FRAMES):
+            here = rays(some)
+            pictures.append(self._with_things(_between(ground, stage, some), here, Things(here, looks, setting,
+                                                                                           beat[some])))
+        clip = torch.zeros(frames, high * wide, 3)
+        clip[asked] = _between(torch.cat(pictures), whole, asked)
         return clip.clamp(-1, 1).unflatten(1, (high, wide))[None]
 
-    def _stage(self, rays: _Rays, setting: Tensor, scenery: Tensor) -> Tensor:
+    def _stage(self, rays: Rays, setting: Tensor, scenery: Tensor) -> Tensor:
         """Ground, sky and what stands around, F n 3."""
         return self._landmarks(self._scene(rays, setting), rays, setting, scenery)
 
-    def _with_things(self, picture: Tensor, rays: _Rays, things: _Things) -> Tensor:
+    def _with_things(self, picture: Tensor, rays: Rays, things: Things) -> Tensor:
         """The picture with shadows and things."""
         return self._bodies(self._shadows(picture, rays, things), rays, things)
 
-    def _scene(self, rays: _Rays, setting: Tensor) -> Tensor:
+    def _scene(self, rays: Rays, setting: Tensor) -> Tensor:
         """Ground and sky, F n 3."""
+        if rays.wide:
+            frame, pixel = (t.flatten() for t in torch.meshgrid(*map(torch.arange, rays.depth.shape), indexing="ij"))
+            return _asked(
+                lambda mine: self._scene(rays.some(frame[mine], pixel[mine]), setting)[0],
+                rays.depth.new_zeros(*rays.depth.shape, 1, 3), (frame, pixel, torch.zeros_like(pixel)), rays.wide,
+            )[:, :, 0]
         ray, eye, spot, depth = rays.ray, rays.eye, rays.spot, rays.depth
         pixel = rays.unit * depth.square() / eye[..., 2].clamp(min=NEAREST)
         a, b = spot[..., 0], spot[..., 1]
@@ -184,9 +184,9 @@ class LightField(nn.Module):
                           turn.sin()], -1)
         return self.scene(told, setting)
 
-    def _landmarks(self, picture: Tensor, rays: _Rays, setting: Tensor, scenery: Tensor) -> Tensor:
+    def _landmarks(self, picture: Tensor, rays: Rays, setting: Tensor, scenery: Tensor) -> Tensor:
         """What stands around, laid over the picture from far to near."""
-        marks = _Marks(rays, scenery)
+        marks = Marks(rays, scenery)
         at = (marks.off + marks.away.log()[:, None] / 4).topk(AROUND, -1, largest=False).indices  # F n A
         frame, pixel, slot = (marks.off.gather(-1, at) < MARGIN).nonzero().unbind(1)
         if not len(frame):
@@ -196,12 +196,16 @@ class LightField(nn.Module):
         said = torch.cat([kind.flatten(2), setting[:, None, len(PLACES) :].expand(-1, kind.shape[1], -1),
                           scenery[..., 4:6], scenery[..., HAND:]], -1)
         which = frame % len(setting) * scenery.shape[1] + one
-        found = self.landmark(marks.told(rays, frame, pixel, one), said.flatten(0, 1), which)
-        layers = picture.new_zeros(*at.shape, 4).index_put((frame, pixel, slot), _layer(found))
+
+        def ask(mine: Tensor) -> Tensor:
+            told = marks.told(rays, frame[mine], pixel[mine], one[mine])
+            return _layer(self.landmark(told, said.flatten(0, 1), which[mine]))
+
+        layers = _asked(ask, picture.new_zeros(*at.shape, 4), (frame, pixel, slot), rays.wide)
         away = marks.away[torch.arange(len(at))[:, None, None], at]
         return _laid(picture, layers, away)
 
-    def _shadows(self, picture: Tensor, rays: _Rays, things: _Things) -> Tensor:
+    def _shadows(self, picture: Tensor, rays: Rays, things: Things) -> Tensor:
         """The picture with what things take of the ground's light."""
         off = (rays.spot[:, :, None, :2] - things.place[:, None, :, :2]) / things.height[:, None, :, None]  # F n K 2
         lit = things.there[:, None] & (off.norm(dim=-1) < SHADE) & (rays.depth < FARTHEST / 2)[..., None]
@@ -216,7 +220,7 @@ class LightField(nn.Module):
         light = torch.ones(lit.shape, device=picture.device).index_put((frame, pixel, k), 1 - dark)
         return (picture + 1) * light.prod(-1, keepdim=True) - 1
 
-    def _bodies(self, picture: Tensor, rays: _Rays, things: _Things) -> Tensor:
+    def _bodies(self, picture: Tensor, rays: Rays, things: Things) -> Tensor:
         """The things, laid over the picture from far to near."""
         beam = F.normalize(rays.ray, dim=-1)
         rel = rays.eye - things.place  # F K 3, from the thing to the eye
@@ -239,12 +243,17 @@ class LightField(nn.Module):
         frame, pixel, k, high, far, place, way, cover = (
             t[hit] for t in (frame, pixel, k, high, far, place, way, cover))
         speeds = 2 * math.pi / torch.tensor(INSIDE)
-        fade, wave = fade_of(cover * speeds).repeat(1, 3), (place[..., None] * speeds).flatten(1)
-        told = torch.cat([place, way, fade * wave.cos(), fade * wave.sin(), (2 * way).cos(), (2 * way).sin(),
-                          (4 * way).cos(), (4 * way).sin(), things.pose[frame, k], cover.log() / 2 + 1.5,
-                          far.log() - AWAY, things.beat[frame]], -1)
-        found = self.thing(told, things.said, things.which(frame, k))
-        return _laid(picture, picture.new_zeros(*near.shape, 4).index_put((frame, pixel, k), _layer(found)), along)
+
+        def ask(mine: Tensor) -> Tensor:
+            at, to, size = frame[mine], way[mine], cover[mine]
+            fade, wave = fade_of(size * speeds).repeat(1, 3), (place[mine, :, None] * speeds).flatten(1)
+            told = torch.cat([place[mine], to, fade * wave.cos(), fade * wave.sin(), (2 * to).cos(), (2 * to).sin(),
+                              (4 * to).cos(), (4 * to).sin(), things.pose[at, k[mine]], size.log() / 2 + 1.5,
+                              far[mine].log() - AWAY, things.beat[at]], -1)
+            return _layer(self.thing(told, things.said, things.which(at, k[mine])))
+
+        layers = _asked(ask, picture.new_zeros(*near.shape, 4), (frame, pixel, k), rays.wide, ALIKE / 5)
+        return _laid(picture, layers, along)
 
     def save(self, path: Path, facts: dict[str, str] | None = None, *, half: bool = False) -> None:
         """Writes safetensors with the config in the header. `half` stores bfloat16."""
@@ -256,107 +265,71 @@ class LightField(nn.Module):
         return load_module(path, lambda values: cls(LightFieldConfig.from_dict(values)))
 
 
-@dataclass
-class _Rays:
-    """Rays through pixels, and what they would meet were there nothing but the ground."""
+def _asked(
+    ask: Callable[[Tensor], Tensor], found: Tensor, at: tuple[Tensor, Tensor, Tensor], wide: int, middle: float = 0.0,
+) -> Tensor:
+    """`found`, F n K c, with what `ask` says of rays: which of them, int64 N, -> N c. at: frame, pixel, slot of each.
 
-    rows: Tensor  # F STATE, plain
-    x: Tensor  # F n, tangents
-    y: Tensor
-    unit: float
-    ray: Tensor  # F n 3, one metre along the view axis
-    eye: Tensor  # F 1 3
-    spot: Tensor  # F n 3, of the ground, or far away
-    depth: Tensor  # F n, metres along the view axis
-
-
-def _cast(rows: Tensor, x: Tensor, y: Tensor, unit: float) -> _Rays:
-    eye = rows[:, None, :3]
-    right, up, back = (t[:, None] for t in axes_of(rows[:, :CAMERA]))
-    ray = x[..., None] * right + y[..., None] * up - back
-    fall = -ray[..., 2] / eye[..., 2].clamp(min=NEAREST)
-    depth = 1 / fall.clamp(min=1 / FARTHEST)
-    return _Rays(rows, x, y, unit, ray, eye, eye + ray * depth[..., None], depth)
-
-
-class _Things:
-    """The things of some pictures, F K."""
-
-    def __init__(self, rays: _Rays, looks: Tensor, setting: Tensor, beat: Tensor) -> None:
-        numbers = rays.rows[:, CAMERA:].unflatten(1, (THINGS, THING))
-        self.there = numbers[..., 0] > 0.5
-        self.place = numbers[..., 1:4]
-        self.turn = rotation_of(rays.rows)  # F K 3 3, columns front, left, up
-        self.pose = self.turn[..., :2].mT.flatten(2)
-        self.height = (looks[..., -1] * HEIGHT_SPREAD).exp().expand(len(rays.rows), -1)
-        subject = looks[..., : len(SUBJECTS)]
-        self.box = torch.where(subject.any(-1, keepdim=True), subject @ BOXES, BOXES.amax(0))  # F|1 K 3
-        self.beat = beat
-        self.sayings = len(looks)
-        self.said = torch.cat([looks, setting[:, None].expand(-1, THINGS, -1)], -1).flatten(0, 1)
-
-    def which(self, frame: Tensor, k: Tensor) -> Tensor:
-        """The sayings that hold for rays of a frame at a thing."""
-        return frame % self.sayings * THINGS + k
-
-
-class _Marks:
-    """The landmarks of some pictures as upright boards, F L."""
-
-    def __init__(self, rays: _Rays, scenery: Tensor) -> None:
-        count = len(rays.rows)
-        self.foot, self.size = (t.expand(count, -1, -1) for t in (scenery[..., 1:4], scenery[..., 4:6].exp()))
-        rel = self.foot - rays.eye
-        across, above, behind = ((rel * axis[:, None]).sum(-1) for axis in axes_of(rays.rows[:, :CAMERA]))
-        self.away = (-behind).clamp(min=NEAREST)
-        wide, high = self.size.unbind(-1)
-        self.u = (rays.x[..., None] - (across / self.away)[:, None]) * (self.away / wide)[:, None]  # F n L
-        self.v = (rays.y[..., None] - (above / self.away)[:, None]) * (self.away / high)[:, None]
-        # its near edge is seen lower than its foot
-        below = wide * rays.eye[..., 2].clamp(min=NEAREST) / self.away + 2 * self.away * rays.unit
-        off = torch.maximum(self.u.abs(), (self.v - 0.5).abs() / (0.5 + below / high)[:, None])
-        seen = (scenery[..., 0] > 0.5) & (behind < -NEAREST)
-        self.off = torch.where((wide > EVERYWHERE)[:, None], 0.0, off).masked_fill(~seen[:, None], torch.inf)
-
-    def told(self, rays: _Rays, frame: Tensor, pixel: Tensor, one: Tensor) -> Tensor:
-        """What is told of some rays at a landmark each, N f."""
-        uv = torch.stack([self.u[frame, pixel, one], self.v[frame, pixel, one]], -1)
-        away, size = self.away[frame, one], self.size[frame, one]
-        cover = rays.unit * away / size[:, 1]
-        speeds = 2 * math.pi / torch.tensor(ACROSS)
-        fade, wave = fade_of(cover[:, None] * speeds).repeat(1, 2), (uv[..., None] * speeds).flatten(1)
-        ground = rays.spot[frame, pixel, :2] - self.foot[frame, one, :2]
-        beyond = (rays.depth[frame, pixel] / away).log().clamp(-2, 2)
-        return torch.cat([uv.clamp(-3, 3), fade * wave.cos(), fade * wave.sin(), (ground / size[:, :1]).clamp(-3, 3),
-                          torch.tanh(ground), beyond[:, None], away.log()[:, None] - 2,
-                          cover.log()[:, None].clamp(-6, 1) / 2, rays.ray[frame, pixel, 2:]], -1)
-
-
-def beats(seconds: Tensor, around: float | None = None) -> Tensor:
-    """Where what beats is in its swing, -1 to 1, at times F: F len(BEATS).
-
-    around: duration of a circle of time, seconds, into which beats then fit.
+    Of whole pictures, `wide` pixels in a line, not each ray is asked for: first those of each second line and column,
+    then those in the middle of four such, unless these differ by less than `middle`, which lines one pixel wide may
+    slip through; then the others, unless the four next to them are alike.
     """
-    hertz = torch.tensor(BEATS)
-    if around:
-        hertz = (hertz * around).round().clamp(min=1) / around
-    return (2 * math.pi * seconds[:, None] * hertz).sin()
+    frame, pixel, slot = at
+    if not wide:
+        return found.index_put(at, ask(torch.arange(len(pixel))))
+    high, (line, column) = found.shape[1] // wide, (pixel // wide, pixel % wide)
+    inner = (line > 0) & (line < high - 1) & (column > 0) & (column < wide - 1)
+    line, column = line % 2, column % 2
+    corners, edges = (-wide - 1, 1 - wide, wide - 1, wide + 1), (-wide, -1, 1, wide)
+    for turn, agree, beside in ((line + column == 0, 0.0, ()), (line * column == 1, middle, corners),
+                                (line != column, ALIKE, edges)):
+        mine = turn.nonzero()[:, 0]
+        if beside:
+            spots = (pixel[mine, None] + torch.tensor(beside)).clamp(0, found.shape[1] - 1)
+            seen = found[frame[mine, None], spots, slot[mine, None]]
+            found[frame[mine], pixel[mine], slot[mine]] = seen.mean(1)
+            mine = mine[((seen.amax(1) - seen.amin(1)).amax(-1) > agree) | ~inner[mine]]
+        found[frame[mine], pixel[mine], slot[mine]] = ask(mine)
+    return found
 
 
-def _between(keys: Tensor, every: int) -> Tensor:
-    """K ... -> 1 + (K - 1) every ...: as many steps from each to the next, evenly."""
-    parts = (torch.arange(1, every + 1) / every).view(-1, *[1] * (keys.ndim - 1))
-    return torch.cat([keys[:1], torch.lerp(keys[:-1, None], keys[1:, None], parts).flatten(0, 1)])
+def _steps(moved: Callable[[int], Tensor], frames: int, least: int) -> Tensor:
+    """Frames from the first to the last, K, between which nothing is seen to move, or which are `least` apart."""
+    found = [0]
+    while found[-1] < frames - 1:
+        last = found[-1]
+        gone = (moved(last)[last + 1 :] > NOTICED).nonzero()
+        still = last + int(gone[0]) if len(gone) else frames - 1
+        found.append(min(max(last + least, still // least * least), frames - 1))
+    return torch.tensor(found)
+
+
+def _sides(at: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the frames `at` are next to each of some frames, before and after it, or both itself."""
+    return torch.searchsorted(at, frames, right=True) - 1, torch.searchsorted(at, frames)
+
+
+def _around(at: Tensor, frames: Tensor) -> Tensor:
+    """Those of the frames `at` that are next to any of some frames."""
+    return at[torch.cat(_sides(at, frames)).unique()]
+
+
+def _between(keys: Tensor, at: Tensor, frames: Tensor) -> Tensor:
+    """What is known at the frames `at`, K ..., at each of some frames, N ..., evenly from one to the next."""
+    left, right = _sides(at, frames)
+    share = (frames - at[left]) / (at[right] - at[left]).clamp(min=1)
+    return torch.lerp(keys[left], keys[right], share.view(-1, *[1] * (keys.ndim - 1)))
 
 
 def _layer(found: Tensor) -> Tensor:
-    """What a field says, N 4, as a layer: colour, and how much of it hides what is behind."""
-    return torch.cat([found[:, :3], torch.sigmoid(found[:, 3:])], -1)
+    """What a field says, N 4, as a layer: how much of it hides what is behind, after its colour by as much."""
+    hides = torch.sigmoid(found[:, 3:])
+    return torch.cat([found[:, :3] * hides, hides], -1)
 
 
 def _laid(picture: Tensor, layers: Tensor, away: Tensor) -> Tensor:
     """Layers F n K 4 over a picture F n 3, those first that are farthest away, F n K."""
     order = away.argsort(-1, descending=True)
     for layer in layers.gather(2, order[..., None].expand_as(layers)).unbind(2):
-        picture = torch.lerp(picture, layer[..., :3], layer[..., 3:])
+        picture = torch.addcmul(picture + layer[..., :3], picture, layer[..., 3:], value=-1)
     return picture

@@ -15,9 +15,9 @@ from torch import Tensor
 from tenku import rng
 from tenku.engines.bundled import Dreamer, Engine
 from tenku.model import flow
-from tenku.model.lightfield import beats
 from tenku.model.motion import PARTS, features
 from tenku.model.patches import Grid
+from tenku.model.rays import beats
 from tenku.sampling.guidance import guided, led, scheduled
 from tenku.sampling.plan import Plan
 from tenku.sampling.solvers import Velocity, euler

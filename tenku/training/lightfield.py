@@ -24,8 +24,9 @@ from tenku.config import LightFieldConfig
 from tenku.data.latents import looks_of, scenery_of, setting_of
 from tenku.data.shards import iter_clips, shard_paths
 from tenku.errors import UserError
-from tenku.model.lightfield import BOXES, LightField, beats
+from tenku.model.lightfield import LightField
 from tenku.model.motion import plain, seen
+from tenku.model.rays import BOXES, beats
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.world.camera import FOV
 from tenku.world.grammar import SUBJECTS

@@ -131,7 +131,7 @@ def main(path: str, kind: str, what: str, *more: str) -> None:
         if what in ("credentials", "signed"):
             with contextlib.suppress(FileNotFoundError):
                 beside = stack.enter_context(open(more[-1], "rb"))
-        _warm_up(what)
+        _warm_up(kind, what)
         _confine()
         parts: Iterable[bytes] = ()
         try:
@@ -170,7 +170,7 @@ def _answer(file: BinaryIO, kind: str, what: str, *more: str, given: str,
     return {"shape": clip.frames.shape, "fps": clip.fps}, itertools.chain(frames, said)
 
 
-def _warm_up(what: str) -> None:
+def _warm_up(kind: str, what: str) -> None:
     """Reads something of our own, good and broken: what libraries load late, they load now."""
     if what in ("credentials", "signed", "ingredient"):
         credentials.report(io.BytesIO(b"\x89PNG\r\n\x1a\n"), "png", "")
@@ -179,16 +179,16 @@ def _warm_up(what: str) -> None:
     if what == "sound":
         sound.warm_up()
         return
-    from PIL import Image
+    ending = {"png": ".webp", "jpeg": ".webp", "webp": ".webp", "gif": ".gif"}.get(kind, ".mp4")
+    if ending == ".webp":
+        from PIL import Image
 
-    Image.init()
-    tiny = Clip(np.zeros((2, 16, 16, 3), np.uint8), 12.0)
-    for ending in (".mp4", ".gif", ".webp"):
-        data = media.encode(tiny, ending)
-        for part in (data, data[:64]):
-            with contextlib.suppress(UserError):
-                media.decode(io.BytesIO(part), media.sniff(data[:16]), 1)
-                media.decode_at(io.BytesIO(part), media.sniff(data[:16]), 12.0, (2, 2))
+        Image.init()
+    data = media.encode(Clip(np.zeros((2, 16, 16, 3), np.uint8), 12.0), ending)
+    for part in (data, data[:64]):
+        with contextlib.suppress(UserError):
+            media.decode(io.BytesIO(part), media.sniff(data[:16]), 1)
+            media.decode_at(io.BytesIO(part), media.sniff(data[:16]), 12.0, (2, 2))
 
 
 def _confine() -> None:

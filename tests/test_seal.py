@@ -174,8 +174,11 @@ def test_a_killed_command_leaves_a_whole_file_or_none(blow, tmp_path):
     process.stdout.readline()
     time.sleep(1.0)
     process.send_signal(blow)
-    process.wait(timeout=30)
-    process.stdout.close()
+    try:
+        process.wait(timeout=30)
+    finally:
+        process.kill()
+        process.stdout.close()
     left = [name for name in os.listdir(tmp_path) if not name.endswith(".tmp") or blow == signal.SIGINT]
     assert left in ([], ["a.mp4"])
     if left:

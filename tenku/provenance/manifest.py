@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -147,13 +148,19 @@ def sign(data: bytes, kind: str, manifest: Mapping[str, Any],
     info = c2pa.C2paSignerInfo(getattr(c2pa.C2paSigningAlg, who.algorithm), who.chain_pem, who.key_pem,
                                who.time_authority or None)
     signed = io.BytesIO()
-    try:
+
+    def work() -> bytes:
         with c2pa.Signer.from_info(info) as signer, c2pa.Builder(json.dumps(manifest)) as builder:
             if beside(kind):
                 builder.set_no_embed()
             for one in ingredients:
                 builder.add_ingredient_from_archive(io.BytesIO(one.archive))
-            signature = builder.sign(signer, MEDIA_TYPES[kind], io.BytesIO(data), signed)
+            return builder.sign(signer, MEDIA_TYPES[kind], io.BytesIO(data), signed)
+
+    try:
+        # Ctrl-C is raised in the main thread, and would be lost where the library calls back to read and write there.
+        with ThreadPoolExecutor(1) as aside:
+            signature = aside.submit(work).result()
     except c2pa.C2paError as error:
         if who.time_authority and any(word in str(error).lower() for word in ("time", "http", "request", "connect")):
             raise UserError("the time stamp authority of TENKU_TIMESTAMP_URL does not answer as one",

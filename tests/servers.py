@@ -23,7 +23,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(what: Callable[[], object], seconds: float = 120.0, every: float = 0.05) -> object:
+def until(what: Callable[[], object], seconds: float = 120.0, every: float = 0.1) -> object:
     """Waits for something to be true and returns it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -141,10 +141,9 @@ def encode(clip: Clip, ending: str) -> bytes:
     if ending in (".png", ".webp"):
         from PIL import Image
 
-        first, *rest = (Image.fromarray(frame) for frame in clip.frames)
-        kept = {"quality": 82, "method": 4, "save_all": True, "append_images": rest, "loop": 0,
-                "duration": round(1000 / clip.fps)} if ending == ".webp" else {}
-        first.save(buffer, ending[1:].upper(), **kept)
+        first, *rest = (Image.fromarray(frame) for frame in clip.frames[: 1 if ending == ".png" else None])
+        first.save(buffer, ending[1:].upper(), quality=82, method=4, save_all=bool(rest), append_images=rest, loop=0,
+                   duration=round(1000 / clip.fps))
     else:
         container, codec, pixel_format, options = VIDEO_FORMATS[ending]
         encode_video(clip.frames, clip.fps, buffer, container=container, codec=codec, pixel_format=pixel_format,
@@ -164,14 +163,10 @@ def sniff(head: bytes) -> str:
     """What a file is by its first 16 bytes: mp4, matroska, gif, png, jpeg or webp. Raises UserError for all else."""
     if head[4:8] == b"ftyp":
         return "mp4"
-    if head[:4] == b"\x1aE\xdf\xa3":
-        return "matroska"
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        return "gif"
-    if head[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if head[:3] == b"\xff\xd8\xff":
-        return "jpeg"
+    for kind, begins in (("matroska", b"\x1aE\xdf\xa3"), ("gif", (b"GIF87a", b"GIF89a")),
+                         ("png", b"\x89PNG\r\n\x1a\n"), ("jpeg", b"\xff\xd8\xff")):
+        if head.startswith(begins):
+            return kind
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
     raise UserError("this file is no video or image that can be read", "mp4, mov, webm, mkv, gif, png, jpg or webp")
@@ -265,7 +260,7 @@ def _decode_image(
                 count = getattr(image, "n_frames", 1)
                 if count > MAX_FRAMES or count * image.width * image.height * 3 > MAX_DECODED_BYTES:
                     raise UserError(f"the animation has {count} frames", "cut it into parts")
-                step = 1 if sample is None else 1 << max(0, (count // sample).bit_length() - 1)
+                step = _step(count, sample)
                 frames, starts, ends = [], [], [0]
                 for i, frame in enumerate(ImageSequence.Iterator(image)):
                     frame.load()  # which says how long it is shown; equal frames in a row are written as one
@@ -274,8 +269,9 @@ def _decode_image(
                         starts.append(ends[-1])
                     ends.append(ends[-1] + max(1, frame.info.get("duration", 1000) if count > 1 else 1000))
                 times = round(ends[-1] / np.diff(ends).min())
-                if times > MAX_FRAMES or times * image.width * image.height * 3 > MAX_DECODED_BYTES:
-                    times = count
+                if times > MAX_FRAMES or times * frames[0].size > MAX_SAMPLED_BYTES:
+                    times = count  # at its mean rate
+                step = _step(times, sample)
                 at = np.searchsorted(starts, np.arange(0, times, step) * ends[-1] / times, side="right") - 1
                 return Clip(np.stack(frames)[at], 1000 * times / ends[-1] / step)
     except UserError:
@@ -284,6 +280,10 @@ def _decode_image(
         raise UserError("pictures of that many pixels are too large", "at most 4096x4096") from None
     except Exception:  # Pillow's parsers raise what they meet in hostile bytes: struct.error, IndexError, ...
         raise UserError("the picture is broken", "try to open it in a viewer") from None
+
+
+def _step(count: int, sample: int | None) -> int:
+    return 1 if sample is None else 1 << max(0, (count // sample).bit_length() - 1)
 
 
 def _opaque(image: Any) -> Any:

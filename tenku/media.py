@@ -23,7 +23,7 @@ Frames = npt.NDArray[np.uint8]  # T H W 3
 
 # What a caller may write: ending -> (container, codec, pixel format, codec options).
 # crf: the codec's own quality scale, lower is better; g: frames between keyframes, so that players seek at once.
-# One thread in every codec (encode_video) makes the bytes repeatable. yuv420p plays in every browser.
+# One thread makes the bytes repeatable. yuv420p plays in every browser.
 VIDEO_FORMATS: dict[str, tuple[str, str, str, dict[str, str]]] = {
     ".mp4": ("mp4", "libx264", "yuv420p",
              {"crf": "14", "preset": "medium", "tune": "animation", "profile": "high", "g": "48"}),
@@ -36,6 +36,10 @@ IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}
 # swscale's own numbers. Without "exact" (full chroma, accurate rounding, bit-exact) RGB comes back 1 to 1.5 levels
 # darker than it should.
 _SWS_BILINEAR, _SWS_AREA, _SWS_EXACT = 0x2, 0x20, 0x2000 | 0x4000 | 0x40000 | 0x80000
+
+# x264 for AVX-512 reads what it never wrote where a side is no multiple of 16: one clip, many files (dev/LOG.md).
+_SIMD: Any = np.show_config(mode="dicts")
+_X264 = {"x264-params": "asm=avx2"} if {"X86_V4", "AVX512F"} & {*_SIMD["SIMD Extensions"].get("found", ())} else {}
 
 ONE_THREAD = 320 * 240  # pixels of a frame below which threads would wait for each other more than they work
 MAX_PIXELS = 4096 * 4096  # one frame of an untrusted file
@@ -73,7 +77,7 @@ def encode_video(
         video.height, video.width = frames.shape[1:3]
         video.pix_fmt = pixel_format
         video.codec_context.thread_count = 1
-        video.options = dict(options or {})
+        video.options = {**(_X264 if codec.startswith("libx264") else {}), **(options or {})}
         if pixel_format == "yuv420p":  # say the matrix, or players guess it from the size
             video.codec_context.colorspace, video.codec_context.color_range = 1, 1
             video.codec_context.color_primaries, video.codec_context.color_trc = 1, 1
@@ -240,14 +244,10 @@ def _reduced(picture: Frames, least: tuple[int, int] | None) -> Frames:
 
 def decode(file: BinaryIO, kind: str, sample: int | None = None) -> Clip:
     """`read_clip` for an open file of a kind that `sniff` named."""
-    if kind in ("png", "jpeg", "webp"):
-        return _decode_image(file, kind, sample)
-    return _decode(file, kind, sample)
+    return (_decode_image if kind in ("png", "jpeg", "webp") else _decode)(file, kind, sample)
 
 
-def _decode_image(
-    file: BinaryIO, kind: str, sample: int | None = None, least: tuple[int, int] | None = None
-) -> Clip:
+def _decode_image(file: BinaryIO, kind: str, sample: int | None = None, least: tuple[int, int] | None = None) -> Clip:
     import warnings
 
     from PIL import Image, ImageSequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import itertools
 import json
@@ -290,7 +291,8 @@ def endpoint() -> Iterator[http.server.ThreadingHTTPServer]:
                 self.send_header("Location", "http://127.0.0.1:9/")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            self.wfile.write(data)
+            with contextlib.suppress(BrokenPipeError):  # who asked a slow one has gone
+                self.wfile.write(data)
 
         def log_message(self, *_: object) -> None:
             pass

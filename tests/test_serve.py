@@ -225,7 +225,7 @@ def test_a_repeated_call_with_a_key_makes_one_video(client):
 def test_events_tell_the_progress_step_by_step_with_previews(served, client):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        video = client.videos.create(prompt="a red ball", size="64x48", seconds="1", extra_body={"steps": 40})
+        video = client.videos.create(prompt="a red ball", size="64x48", seconds="1", extra_body={"steps": 200})
     seen, preview = [], None
     with urllib.request.urlopen(f"{served.url}/v1/videos/{video.id}/events", timeout=120) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 
 from tenku.engines.bundled import Engine, load
-from tenku.errors import UserError
 from tenku.evaluation import seams
 from tenku.evaluation.metrics import Figure, agreement, mean
-from tenku.evaluation.probe import FIELDS, TIMES, Probe, bundled, read
-from tenku.evaluation.sight import sight
+from tenku.evaluation.probe import FIELDS, bundled, read
+from tenku.evaluation.survey import Survey
 from tenku.inputs import Given, Track
 from tenku.model.motion import PARTS
 from tenku.request import GROUP, Request
@@ -31,11 +30,12 @@ from tenku.sampling.moves import Moves
 from tenku.sampling.plan import plan
 from tenku.types import Clip
 from tenku.world import captions, grammar
-from tenku.world.motion import CAMERA, MIDDLE, SPREAD, states
+from tenku.world.motion import CAMERA
 
 Say = Callable[[str], None]
 MOVES = ("pan left 20", "pan right 20", "orbit left 30", "orbit right 30", "dolly in 1.5", "dolly out 1.5",
          "crane up 1.5")
+MOMENTS = 17  # of a clip at which its camera is looked for
 COLOURS = ("red", "blue", "purple", "green")  # that no snow or moon holds
 
 
@@ -106,43 +106,36 @@ def _ordinary(clip: Clip) -> np.ndarray:
 def camera_figures(settings: Settings, say: Say) -> dict[str, Any]:
     """How far the camera's path in the pictures is from the one asked for: by words alone, by words and path.
 
-    The probe, which was trained on the world's truth, estimates the path from the pictures; "truth" says how far off it
-    is for rendered clips of the same moves, where worlds can be rendered. No clip is left out.
+    Where the camera was is found by filming the told things in the world itself (survey.py); "truth" says how far off
+    that is for the world's own pictures of the path. No clip is left out. Raises UserError where worlds cannot be
+    rendered.
     """
     engine = load(settings.model)
-    probe, _ = bundled()
     errors: dict[str, list[dict[str, float]]] = {"prompt": [], "path": [], "truth": []}
-    hits: dict[str, list[list[bool]]] = {kind: [] for kind in errors}
     for n in range(settings.clips):
         say(f"camera {n + 1}/{settings.clips}")
         asked = MOVES[n % len(MOVES)]
-        move = asked.rpartition(" ")[0]
         words = words_of(n) | {"action": "rests"}
         if "rests" not in grammar.actions(words["subject"], words["place"]):
             words |= {"subject": "cube", "place": "meadow"}
-        told = told_cameras(engine, settings.request(words | {"camera": move}, n, camera=asked))
-        for kind, camera in (("prompt", ""), ("path", asked)):
-            clip = generate(settings.request(words | {"camera": move}, n, camera=camera))[0].clip
-            errors[kind].append(seams.path_errors(_poses(seen_cameras(probe, clip) + told[0]), _poses(told)))
-            hits[kind].append([read(probe, [clip])[0]["camera"][0] == move])
-        rendered = _rendered(words | {"camera": move}, n)
-        if rendered is not None:
-            clip, true = rendered
-            errors["truth"].append(seams.path_errors(_poses(seen_cameras(probe, clip) + true[0]), _poses(true)))
-            hits["truth"].append([read(probe, [clip])[0]["camera"][0] == move])
+        plain = settings.request(words | {"camera": asked.rpartition(" ")[0]}, n)
+        path = replace(plain, camera=asked)
+        wanted = told_motion(engine, path)
+        scene = grammar.variant(grammar.draw(0), **words)
+        scene = replace(scene, things=scene.things[:1], seed=plain.seed)
+        with Survey(scene, plain.size.width, plain.size.height) as survey:
+            for kind, request in (("prompt", plain), ("path", path)):
+                frames = generate(request)[0].clip.frames
+                found = survey.cameras(frames[_moments(len(frames))], told_motion(engine, request), wanted[0, :CAMERA])
+                errors[kind].append(seams.path_errors(_poses(found), _poses(wanted)))
+            found = survey.cameras(survey.film(wanted), wanted, wanted[0, :CAMERA])
+            errors["truth"].append(seams.path_errors(_poses(found), _poses(wanted)))
     return {kind: {name: round(float(np.mean([e[name] for e in rows])), 4) for name in rows[0]}
-            | {"seen by the probe": _figure(agreement(hits[kind]))} for kind, rows in errors.items() if rows}
+            for kind, rows in errors.items()}
 
 
-@torch.inference_mode()
-def seen_cameras(probe: Probe, clip: Clip) -> np.ndarray:
-    """What the probe reads of the camera at TIMES moments of a clip, less where it was at first: x y z yaw pitch."""
-    moved = probe(sight(probe.backbone, clip))["motion"][0, :, :CAMERA].double().numpy() * SPREAD[:CAMERA]
-    return moved - moved[0]
-
-
-def told_cameras(engine: Engine, request: Request) -> np.ndarray:
-    """The camera that a request's painter is told, at the same moments: x y z (metres), yaw, pitch (radians)."""
+def told_motion(engine: Engine, request: Request) -> np.ndarray:
+    """The motion that a request's painter is told at MOMENTS moments, in plain units (world/motion.py): M STATE."""
     grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
     made = plan(request, grid.steps, engine.longest)
     moves = Moves(engine, made, grid)
@@ -152,26 +145,17 @@ def told_cameras(engine: Engine, request: Request) -> np.ndarray:
             shape = (1, part.end - part.known, grid.rows, grid.columns, engine.codec.config.channels)
             moves.of(part, number, torch.zeros(shape), torch.zeros(shape[1:4], dtype=torch.bool))
         on_samples(moves.rows, lambda plain: rows.append(plain) or plain)  # type: ignore[func-returns-value]
-    last = len(rows[0]) - PARTS  # samples of what moves, behind those of the still
-    return rows[0][PARTS - 1 + np.linspace(0, last, TIMES).round().astype(int), :CAMERA]
+    return rows[0][PARTS - 1 + _moments(len(rows[0]) - PARTS + 1)]  # behind the samples of the still
 
 
-def _poses(cameras: np.ndarray) -> np.ndarray:
-    poses = np.repeat(np.eye(4)[None], len(cameras), 0)
-    poses[:, :3, :3], poses[:, :3, 3] = axes(cameras), cameras[:, :3]
+def _moments(count: int) -> np.ndarray:
+    return np.linspace(0, count - 1, MOMENTS).round().astype(int)
+
+
+def _poses(rows: np.ndarray) -> np.ndarray:
+    poses = np.repeat(np.eye(4)[None], len(rows), 0)
+    poses[:, :3, :3], poses[:, :3, 3] = axes(rows[:, :CAMERA]), rows[:, :3]
     return poses
-
-
-def _rendered(words: dict[str, str], number: int) -> tuple[Clip, np.ndarray] | None:
-    """A rendered clip of the same words and its camera at TIMES moments, where this machine can render."""
-    try:
-        from tenku.world.simulate import Format, render
-    except (ImportError, UserError):
-        return None
-    scene = grammar.variant(grammar.draw(910_000_000 + number), **words)
-    made = render(scene, Format(128, 80, 33, 16.0))
-    rows = states(made.facts) * SPREAD + MIDDLE
-    return made.clip, rows[np.linspace(0, len(rows) - 1, TIMES).round().astype(int), :CAMERA].astype(np.float64)
 
 
 def track_figures(settings: Settings, say: Say) -> dict[str, Any]:
@@ -233,8 +217,7 @@ def table(report: dict[str, Any]) -> str:
     lines = [f"{report['model']}, {report['clips']} of each, {report['steps']} steps"]
     lines += [f"seam finder, {name}: AUC {value:.2f}" for name, value in report["seams"].items()]
     for kind, values in report["camera"].items():
-        said = ", ".join(f"{name} {value:g}" for name, value in values.items() if isinstance(value, float))
-        lines.append(f"camera by {kind}: {said}, seen by the probe {_share(values['seen by the probe'])}")
+        lines.append(f"camera by {kind}: " + ", ".join(f"{name} {value:g}" for name, value in values.items()))
     tracks = report["tracks"]
     lines.append(f"tracks: {tracks['median']} pixels off (median), nothing seen in "
                  f"{100 * tracks['frames where nothing is seen']:.0f} % of frames")

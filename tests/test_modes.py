@@ -143,6 +143,29 @@ def test_a_clip_goes_on_after_a_round_to_the_same_bits_and_is_as_fine_as_its_ske
     assert near > decibels(guessed[: len(whole.frames)], drawn[: len(whole.frames)])
 
 
+def test_an_own_clip_goes_on_as_it_moved(folder: Path) -> None:
+    """Its motion and its place are dreamt again from its prompt and seed. Of another clip's they are not believed."""
+    own = make(seconds=1)
+    named = {modes.name_of(own.clip): own.clip}
+    more = {"mode": "extend", "inputs": list(named), "seconds": 2.5}
+    kept: list[Saved] = []
+
+    def longer(**fields: object) -> np.ndarray:
+        request = Request.parse({"prompt": WORDS, **SMALL, **more, **fields})
+        return generate(request, clips=named, on_round=kept.append)[0].clip.frames
+
+    true = longer(moves=[WORDS, SMALL["seed"]])
+    assert np.array_equal(true[:17], own.clip.frames)  # its fine lines, too, go around the codec
+    assert len(kept) > 1
+    request = Request.parse({"prompt": WORDS, **SMALL, **more, "moves": [WORDS, SMALL["seed"]]})
+    assert np.array_equal(generate(request, clips=named, saved=kept[0])[0].clip.frames, true)
+    jump, before = (np.abs(true[t].astype(float) - true[t - 1]).mean() for t in (17, 9))
+    assert jump < 2 * before + 1
+    unknown = longer()
+    assert not np.array_equal(unknown[:17], own.clip.frames)
+    assert np.array_equal(longer(moves=["a green truck spins in the snow at night", 9]), unknown)
+
+
 def test_captions_along_time_change_what_is_seen_later(folder):
     plain = make(seconds=2).clip.frames
     told = make(seconds=2, captions=[[1.2, "a green cube in the snow at night"]]).clip.frames

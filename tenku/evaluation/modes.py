@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tenku.engines.bundled import Engine, load
 from tenku.evaluation import seams
@@ -26,7 +25,7 @@ from tenku.request import GROUP, Request
 from tenku.sampling.control import axes, on_samples
 from tenku.sampling.generate import generate
 from tenku.sampling.modes import name_of
-from tenku.sampling.moves import Moves
+from tenku.sampling.moves import motion_of
 from tenku.sampling.plan import plan
 from tenku.types import Clip
 from tenku.world import captions, grammar
@@ -85,7 +84,8 @@ def seam_figures(settings: Settings, say: Say) -> dict[str, float]:
         first, second = (Given(name) for name in named)
         ordinary = _ordinary(one)
         for way in ("forwards", "backwards"):
-            longer = generate(replace(base, mode="extend", way=way, inputs=(first,), seconds=1.0), clips=named)[0].clip
+            asked = replace(base, mode="extend", way=way, inputs=(first,), seconds=1.0, moves=(base.prompt, base.seed))
+            longer = generate(asked, clips=named)[0].clip
             at = len(one.frames) if way == "forwards" else len(longer.frames) - len(one.frames)
             found["extend"].append((seams.features(longer.frames, at)[None], ordinary))
         whole = generate(replace(base, mode="blend", way="transition", inputs=(first, second), seconds=1.0,
@@ -138,13 +138,8 @@ def told_motion(engine: Engine, request: Request) -> np.ndarray:
     """The motion that a request's painter is told at MOMENTS moments, in plain units (world/motion.py): M STATE."""
     grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
     made = plan(request, grid.steps, engine.longest)
-    moves = Moves(engine, made, grid)
     rows: list[np.ndarray] = []
-    with torch.inference_mode():
-        for number, part in enumerate(made.rounds):
-            shape = (1, part.end - part.known, grid.rows, grid.columns, engine.codec.config.channels)
-            moves.of(part, number, torch.zeros(shape), torch.zeros(shape[1:4], dtype=torch.bool))
-        on_samples(moves.rows, lambda plain: rows.append(plain) or plain)  # type: ignore[func-returns-value]
+    on_samples(motion_of(engine, made, grid), lambda plain: rows.append(plain) or plain)  # type: ignore[func-returns-value]
     return rows[0][PARTS - 1 + _moments(len(rows[0]) - PARTS + 1)]  # behind the samples of the still
 
 

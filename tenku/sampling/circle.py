@@ -23,10 +23,10 @@ from tenku.model.motion import PARTS
 from tenku.model.patches import Grid, scale_of
 from tenku.sampling.canvas import still
 from tenku.sampling.control import on_samples, there_and_back
-from tenku.sampling.moves import Moves, stilled
+from tenku.sampling.moves import motion_of, stilled
 from tenku.sampling.plan import Plan, rounds
 from tenku.sampling.solvers import Velocity, euler
-from tenku.sampling.window import UPON, Window, velocity_of, what_is_told
+from tenku.sampling.window import Window, velocity_of, what_is_told
 from tenku.types import Clip
 
 TURN = 0.381966  # of the circle, that the cuts go on at every step: the golden angle, which comes nowhere near twice
@@ -40,7 +40,7 @@ def circle(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]
     groups = whole.steps - 1
     motion = _motion(engine, plan, whole)
     shape = (1, groups, whole.rows, whole.columns, engine.codec.config.channels)
-    x, start = rng.normal(shape, plan.seed, "noise", 0), 1.0
+    x = rng.normal(shape, plan.seed, "noise", 0)
     told = what_is_told(engine, plan, stilled(motion[:, [groups, *range(1, 1 + groups)]]), whole, 0)
 
     def sketch(prompt: str) -> Tensor:  # of the groups, 1 S R Q C
@@ -48,25 +48,23 @@ def circle(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]
         return told.tokens(prompt)[..., -shape[-1] :].unflatten(1, (1 + groups, *shape[2:4]))[:, 1:]
 
     pictures = None
-    if told is not None:
+    if told is not None and plan.sketched:
         pictures, drawn = told.pictures(plan.prompt), sketch(plan.prompt).flatten(1, 3)
-        x, start = flow.interpolate(drawn, x.flatten(1, 3), torch.full((1, 1), UPON)).view(shape), UPON
+        x = flow.interpolate(drawn, x.flatten(1, 3), torch.full((1, 1), plan.start)).view(shape)
     velocity = _velocity(engine, plan, whole, motion, sketch)
 
     def on_step(index: int, x: Tensor, v: Tensor, sigma: float) -> None:
         if report:
             report(index, lambda: _decode(engine, plan, flow.denoised(x, v, sigma).cpu(), pictures))
 
-    sigmas = flow.schedule(plan.steps, min(groups, engine.longest - 1) * whole.tokens_per_step) * start
+    count = min(groups, engine.longest - 1) * whole.tokens_per_step
+    sigmas = flow.schedule(plan.steps_a_round, count) * plan.start
     return _decode(engine, plan, euler(velocity, x.to(engine.device), sigmas, on_step).cpu(), pictures)
 
 
 def _motion(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
     """Motion that comes back to where it began: 1 (1 + S) C, a still and the groups."""
-    moves = Moves(engine, replace(plan, cyclic=False), whole)
-    for number, part in enumerate(rounds(whole.steps, engine.longest)):
-        shape = (1, part.end - part.known, whole.rows, whole.columns, engine.codec.config.channels)
-        moves.of(part, number, torch.zeros(shape), torch.zeros(shape[1:4], dtype=torch.bool))
+    found = motion_of(engine, replace(plan, cyclic=False, rounds=rounds(whole.steps, engine.longest)), whole)
 
     def ends_meet(rows: np.ndarray) -> np.ndarray:
         rows = rows.copy()
@@ -74,7 +72,7 @@ def _motion(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
         rows[: PARTS - 1] = rows[PARTS - 1]  # the still's samples are one
         return rows
 
-    return on_samples(moves.rows, ends_meet)
+    return on_samples(found, ends_meet)
 
 
 def _velocity(

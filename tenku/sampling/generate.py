@@ -21,10 +21,12 @@ from tenku.request import Request
 from tenku.sampling.canvas import Tokens, leader, restore, still, tokens
 from tenku.sampling.circle import circle
 from tenku.sampling.modes import hashed, setting
-from tenku.sampling.moves import Moves
+from tenku.sampling.moves import Moves, motion_of
 from tenku.sampling.plan import Plan, Round, plan, rounds
-from tenku.sampling.window import Window, solve, upon_sketch, what_is_told
+from tenku.sampling.window import Window, sketched, solve, upon_sketch, what_is_told
 from tenku.types import Clip
+
+ALIKE = 0.25  # mean square by which a sketch and pictures may differ in latents, and still be of one clip (dev/LOG.md)
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,15 @@ def generate(
     cyclic = bool(made.more.get("cyclic"))  # all of the circle at once
     steps = (Round(0, 0, grid.steps, grid.steps),) if cyclic else rounds(grid.steps, engine.longest, done)
     more = {"frames": made.frames, "rounds": steps, **made.more}
-    plans = [plan(single, grid.steps, engine.longest, **more) for single in request.each()]
-    total = sum(len(p.rounds) * p.steps for p in plans)
+    made_so = [plan(single, grid.steps, engine.longest, **more) for single in request.each()]
+    pasts = [_past(engine, one, grid, given) for one in made_so]
+    plans = [sketched(engine, one) for one, _ in pasts]
+    total = sum(len(p.rounds) * p.steps_a_round for p in plans)
     said = (request.prompt, request.negative_prompt, *(text for _, text in request.captions))
     notes = tuple(dict.fromkeys(note for text in said for note in engine.notes(text)))
     results = []
-    for i, (single, one) in enumerate(zip(hashed(request).each(), plans, strict=True)):
-        clip = dream(engine, one, _counted(on_step, i * total // len(plans), total), given, saved, on_round)
+    for i, (single, one, (_, past)) in enumerate(zip(hashed(request).each(), plans, pasts, strict=True)):
+        clip = dream(engine, one, _counted(on_step, i * total // len(plans), total), given, saved, on_round, past)
         record = {"request": single.to_json(), "plan": one.to_dict(), "tenku": __version__}
         results.append(Result(clip, record, notes, engine.name, engine.weights_sha256))
     return results
@@ -109,9 +113,12 @@ def _counted(on_step: Callable[[Step], None] | None, done: int, total: int) -> R
 @torch.inference_mode()
 def dream(
     engine: Engine, plan: Plan, report: Report | None = None, given: Tokens | None = None, saved: Saved | None = None,
-    on_round: Callable[[Saved], None] | None = None,
+    on_round: Callable[[Saved], None] | None = None, past: Tensor | None = None,
 ) -> Clip:
-    """Samples a plan, round by round, and decodes it. In each round motion is dreamt first, then what it looks like."""
+    """Samples a plan, round by round, and decodes it. In each round motion is dreamt first, then what it looks like.
+
+    past: the motion 1 T C of the given pictures that it goes on from, where that is known.
+    """
     if plan.cyclic:
         return circle(engine, plan, report)
     whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
@@ -119,8 +126,10 @@ def dream(
     done = torch.zeros(whole.steps, whole.rows, whole.columns, dtype=torch.bool)
     if given is not None:
         latents, done = given.latents.clone(), given.known.clone()
-    moves = Moves(engine, plan, whole)
-    drawn = torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
+    moves, drawn = Moves(engine, plan, whole), torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
+    if past is not None and given is not None:
+        moves.rows[:, : past.shape[1]], moves.there[: past.shape[1]] = past, [True] * past.shape[1]
+        drawn = _padded(given.canvas.frames[: engine.codec.frames(past.shape[1])], engine.codec.shape(whole))
     if saved:
         latents, moves.rows, drawn = saved.latents.clone(), saved.rows.clone(), saved.drawn
     for number, part in enumerate(plan.rounds):
@@ -137,16 +146,43 @@ def dream(
                     _put(so_far, done, x.cpu(), part)
                     return decode(engine, plan, so_far)
 
-                report(number * plan.steps + index, preview)
+                report(number * plan.steps_a_round + index, preview)
 
         x, pictures = _round(moves, part, number, latents, done, given, show)
         _put(latents, done, x, part)
         done[part.start : part.stop] = True
         if pictures is not None:
-            drawn = pictures if not number else torch.cat([drawn, pictures])
+            drawn = torch.cat([drawn, pictures]) if len(drawn) else pictures
         if on_round:
             on_round(_saved(moves, number, latents, done, given, drawn))
     return decode(engine, plan, latents, given, drawn)
+
+
+@torch.inference_mode()
+def _past(engine: Engine, plan: Plan, whole: Grid, given: Tokens | None) -> tuple[Plan, Tensor | None]:
+    """The motion 1 T C of a clip that is gone on from, where its prompt and seed are known; and the plan from there on.
+
+    It is dreamt again. Where its sketch is not like the pictures, it is of another model, or only said to be theirs.
+    """
+    if not plan.continues:
+        return plan, None
+    after = replace(plan, moves=(), continues=0)
+    grid = engine.codec.grid(plan.continues, plan.height, plan.width, plan.fps)
+    prompt, seed = plan.moves or ("", 0)
+    alone = replace(plan, prompt=prompt, seed=seed, frames=plan.continues, rounds=rounds(grid.steps, engine.longest),
+                    captions=(), moves=(), camera="", tracks=(), motion=1.0)
+    rows = motion_of(engine, alone, grid)
+    told = what_is_told(engine, alone, rows, grid, 0)
+    if told is None or given is None:
+        return replace(after, scenery=None), None
+    off = (told.tokens(prompt)[..., -engine.codec.config.channels :] - given.latents[:, : grid.steps].flatten(1, 3))
+    return (after, rows) if off.square().mean() < ALIKE else (replace(after, scenery=None), None)
+
+
+def _padded(frames: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
+    """Frames T H W 3 as large as sketches are, which fill whole latents."""
+    down, right = (there - here for here, there in zip(frames.shape[1:3], shape[1:], strict=True))
+    return torch.from_numpy(np.pad(frames, ((0, 0), (0, down), (0, right), (0, 0)), mode="edge"))
 
 
 def _saved(
@@ -186,10 +222,10 @@ def _round(
     window = Window(grid, pictures.flatten(1, 3), known.flatten(), told,
                     seconds.repeat_interleave(grid.tokens_per_step))
     lead = None if given is None else leader(given, steps, (~window.known).nonzero()[:, 0])
-    window, start, drawn = upon_sketch(engine, plan, window)
+    window, drawn = upon_sketch(engine, plan, window)
     dreamer = engine.dreamer(engine.transformer, scale_of(grid))
-    x = solve(plan, dreamer, window, ("noise", number), start, lead, show)
-    if drawn is None or given is not None:  # what is given of a clip has no sketch to lie upon
+    x = solve(plan, dreamer, window, ("noise", number), lead, show)
+    if drawn is None:
         return x, None
     first, last = (max(0, engine.codec.frames(step - part.known)) for step in (part.start, part.stop))
     return x, ((drawn[0, first:last] + 1) * 127.5).round().to(torch.uint8)

@@ -76,7 +76,9 @@ def _extend(request: Request, take: Take) -> Setting:
     frames = request.length([have])
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
     canvas.put(clip, 0 if request.way == "forwards" else frames - have)
-    return Setting(frames, canvas)
+    if request.moves and request.way == "forwards" and have % GROUP == 1:
+        return Setting(frames, canvas, {"continues": have})
+    return Setting(frames, canvas, {"moves": (), "scenery": None})
 
 
 def _blend(request: Request, take: Take) -> Setting:

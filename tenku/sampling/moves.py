@@ -114,6 +114,16 @@ class Moves:
         return error
 
 
+@torch.inference_mode()
+def motion_of(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
+    """The motion 1 T C of a plan of which no picture is given."""
+    moves = Moves(engine, plan, whole)
+    for number, part in enumerate(plan.rounds):
+        shape = (1, part.end - part.known, whole.rows, whole.columns, engine.codec.config.channels)
+        moves.of(part, number, torch.zeros(shape), torch.zeros(shape[1:4], dtype=torch.bool))
+    return moves.rows
+
+
 def stilled(rows: Tensor) -> Tensor:
     """Rows of motion 1 T C whose first step stands still at its last sample."""
     rows = rows.clone()

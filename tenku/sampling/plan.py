@@ -38,18 +38,25 @@ class Plan:
     frames: int
     fps: float
     seed: int
-    steps: int  # denoising steps a round
+    steps: int  # denoising steps from noise alone
     guidance: float
     rounds: tuple[Round, ...]
     captions: tuple[tuple[float, str], ...] = ()  # (seconds, prompt from then on); the prompt itself holds from 0
-    start: float = 1.0  # the noise level that dreaming starts from; below 1, from what is given
+    start: float = 1.0  # the noise level that dreaming starts from; below 1, from what is given, or from a sketch
+    sketched: bool = False  # it is dreamt from its sketch, for all that it shows is told
     cyclic: bool = False  # after the last frame comes the first
     crop: tuple[int, int] | None = None  # frames first..last + 1 that leave; None: all
     moves: tuple[str, int] | tuple[()] = ()  # prompt and seed of the motion, where it is another clip's
+    continues: int = 0  # frames, whole groups and one, that are that very clip: only they move so
     scenery: int | None = None  # seed of what stands around the stage; None: not said, pictures are given that show it
     camera: str | tuple[Pose, ...] = ""
     tracks: tuple[tuple[tuple[float, ...], ...], ...] = ()
     motion: float = 1.0
+
+    @property
+    def steps_a_round(self) -> int:
+        """As many of the steps as lie below the noise level that dreaming starts from."""
+        return max(1, round(self.steps * self.start))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the manifest."""

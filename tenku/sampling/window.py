@@ -108,14 +108,10 @@ def what_is_told(
     return Told(tokens, pictures)
 
 
-def upon_sketch(engine: Engine, plan: Plan, window: Window) -> tuple[Window, float, Tensor | None]:
-    """The window, the noise level from which to dream it, and its sketch as pictures, 1 frames H W 3.
-
-    It is dreamt from its sketch, where all that it shows is told. Where the plan gives something else to start from, or
-    pictures show what nobody said, it stays as it is, and there are no pictures.
-    """
-    if window.told is None or plan.start < 1 or plan.scenery is None:
-        return window, plan.start, None
+def upon_sketch(engine: Engine, plan: Plan, window: Window) -> tuple[Window, Tensor | None]:
+    """The window, and its sketch as pictures, 1 frames H W 3; none where it is not dreamt from its sketch."""
+    if window.told is None or not plan.sketched:
+        return window, None
     asked = captions(plan, "noise")
     parts = shares([start for start, _ in asked], window.seconds)
     steps = parts[:, :: window.grid.tokens_per_step, None, None]
@@ -124,7 +120,14 @@ def upon_sketch(engine: Engine, plan: Plan, window: Window) -> tuple[Window, flo
     sketch = torch.stack([part[:, None] * window.told.tokens(text)[..., -engine.codec.config.channels :]
                           for part, _, text in heard]).sum(0)
     pictures = torch.stack([share * window.told.pictures(text) for _, share, text in heard]).sum(0)
-    return replace(window, latents=torch.where(window.known[:, None], window.latents, sketch)), UPON, pictures
+    return replace(window, latents=torch.where(window.known[:, None], window.latents, sketch)), pictures
+
+
+def sketched(engine: Engine, plan: Plan) -> Plan:
+    """The plan, from a sketch where the engine draws one and all that it shows is told."""
+    if engine.motion is None or engine.field is None or plan.scenery is None or plan.start < 1:
+        return plan
+    return replace(plan, start=UPON, sketched=True)
 
 
 def without(rows: Tensor, looks: Tensor, led: int) -> Tensor:
@@ -157,14 +160,15 @@ def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Ve
 
 
 def solve(
-    plan: Plan, dreamer: Dreamer, window: Window, stream: tuple[str, *tuple[int, ...]], start: float = 1.0,
+    plan: Plan, dreamer: Dreamer, window: Window, stream: tuple[str, *tuple[int, ...]],
     lead: Callable[[Tensor], Tensor] | None = None, show: Show | None = None,
 ) -> Tensor:
-    """Dreams a window's canvas tokens, 1 N C, from the noise of a stream, or from what is given and some noise."""
+    """Dreams a window's canvas tokens, 1 N C, from the noise of a stream, or from what is there and some noise."""
     device = dreamer.scale.device
     count = int((~window.known).sum())
     seed = plan.moves[1] if plan.moves and stream[0] == "motion" else plan.seed
     x = rng.normal((1, count, dreamer.model.config.channels), seed, *stream)
+    start, steps = (1.0, plan.steps) if stream[0] == "motion" else (plan.start, plan.steps_a_round)
     if start < 1:
         x = flow.interpolate(window.latents[:, ~window.known], x, torch.full((1, 1), start))
 
@@ -173,4 +177,4 @@ def solve(
             show(index, flow.denoised(x, v, sigma))
 
     velocity = led(velocity_of(plan, dreamer, window, stream[0]), lead)
-    return euler(velocity, x.to(device), flow.schedule(plan.steps, count) * start, on_step).cpu()
+    return euler(velocity, x.to(device), flow.schedule(steps, count) * start, on_step).cpu()

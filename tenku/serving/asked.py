@@ -228,7 +228,7 @@ def _named(values: dict[str, Any], sources: Sources) -> Any:
 
 
 def _inherit(values: dict[str, Any], sources: Sources) -> None:
-    """What a video takes over from one of the caller's own: its prompt where none is said; its motion, if edited."""
+    """What a video takes over from one of the caller's own: its prompt where none is said, and its motion."""
     first = sources.found.get(values["inputs"][0]["source"]) if values["inputs"] else None
     if first is None or first.job is None or values.get("mode", "generate") == "generate" or first.job["film"]:
         return
@@ -236,7 +236,7 @@ def _inherit(values: dict[str, Any], sources: Sources) -> None:
     if not values.get("prompt"):
         values["prompt"] = source["prompt"]
     plain = not any(source.get(name) for name in ("inputs", "camera", "tracks", "moves", "captions"))
-    if values["mode"] == "edit" and plain and source.get("mode") != "loop":
+    if values["mode"] in ("edit", "extend") and plain and source.get("mode") != "loop":
         values["moves"] = [source["prompt"], source["seed"]]
 
 

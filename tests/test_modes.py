@@ -161,6 +161,10 @@ def test_an_own_clip_goes_on_as_it_moved(folder: Path) -> None:
     assert np.array_equal(generate(request, clips=named, saved=kept[0])[0].clip.frames, true)
     jump, before = (np.abs(true[t].astype(float) - true[t - 1]).mean() for t in (17, 9))
     assert jump < 2 * before + 1
+    back = longer(way="backwards", moves=[WORDS, SMALL["seed"]])
+    assert np.array_equal(back[-17:], own.clip.frames)
+    jump, before = (np.abs(back[t].astype(float) - back[t - 1]).mean() for t in (-17, -25))
+    assert jump < 2 * before + 1
     unknown = longer()
     assert not np.array_equal(unknown[:17], own.clip.frames)
     assert np.array_equal(longer(moves=["a green truck spins in the snow at night", 9]), unknown)

@@ -71,6 +71,20 @@ def there_and_back(rows: np.ndarray, aspect: float) -> np.ndarray:
     return (1 - share) * rows[low] + share * rows[low + 1]
 
 
+def carried(rows: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """A motion M STATE, camera and each thing moved and turned as a whole so that it ends at a sample STATE."""
+    rows = rows.copy()
+    rows[:, :CAMERA] += end[:CAMERA] - rows[-1, :CAMERA]
+    for at in range(CAMERA, STATE, THING):
+        axes_of = [np.stack([s[at + 4 : at + 7], s[at + 7 : at + 10]]) for s in (rows[-1], end)]
+        last, wanted = (np.stack([a, b, np.cross(a, b)], 1) for a, b in axes_of)
+        rows[:, at] = end[at]
+        rows[:, at + 1 : at + 4] += end[at + 1 : at + 4] - rows[-1, at + 1 : at + 4]
+        for columns in (slice(at + 4, at + 7), slice(at + 7, at + 10)):
+            rows[:, columns] = rows[:, columns] @ (wanted @ last.T).T
+    return rows
+
+
 def on_samples(motion: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
     """Applies a change of plain samples M STATE to a motion 1 T CHANNELS."""
     changed = change(plain(motion[0].reshape(-1, STATE)).double().numpy())

@@ -18,10 +18,10 @@ from tenku.director import spelt
 from tenku.engines.bundled import Engine, load
 from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
-from tenku.sampling.canvas import Tokens, leader, restore, still, tokens
+from tenku.sampling.canvas import FIRM, Tokens, leader, restore, still, tokens
 from tenku.sampling.circle import circle
 from tenku.sampling.modes import hashed, setting
-from tenku.sampling.moves import Moves, motion_of
+from tenku.sampling.moves import Moves, coming_to, motion_of
 from tenku.sampling.plan import Plan, Round, plan, rounds
 from tenku.sampling.window import Window, sketched, solve, upon_sketch, what_is_told
 from tenku.types import Clip
@@ -46,7 +46,7 @@ class Saved:
     total: int
     latents: Tensor  # 1 T H W C of the whole clip; of rounds to come nothing yet
     rows: Tensor  # 1 T C of its motion
-    drawn: Tensor  # uint8 F H W 3: its sketch, as far as it is done; none, where it is not dreamt upon one
+    drawn: Tensor  # uint8 F H W 3: its sketch, of what is done; F is 0 where it is not dreamt upon one
     finished: Callable[[], Clip]  # decodes the frames from the clip's beginning that will not change any more
 
 
@@ -126,12 +126,12 @@ def dream(
     done = torch.zeros(whole.steps, whole.rows, whole.columns, dtype=torch.bool)
     if given is not None:
         latents, done = given.latents.clone(), given.known.clone()
-    moves, drawn = Moves(engine, plan, whole), torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
-    if past is not None and given is not None:
+    moves = Moves(engine, plan, whole)
+    drawn = _drawn(engine, plan, whole, given)
+    if past is not None:
         moves.rows[:, : past.shape[1]], moves.there[: past.shape[1]] = past, [True] * past.shape[1]
-        drawn = _padded(given.canvas.frames[: engine.codec.frames(past.shape[1])], engine.codec.shape(whole))
     if saved:
-        latents, moves.rows, drawn = saved.latents.clone(), saved.rows.clone(), saved.drawn
+        latents, moves.rows, drawn = saved.latents.clone(), saved.rows.clone(), saved.drawn.clone()
     for number, part in enumerate(plan.rounds):
         if saved and number < saved.rounds:
             done[part.start : part.stop] = True
@@ -152,10 +152,22 @@ def dream(
         _put(latents, done, x, part)
         done[part.start : part.stop] = True
         if pictures is not None:
-            drawn = torch.cat([drawn, pictures]) if len(drawn) else pictures
+            drawn[max(0, engine.codec.frames(part.start)) : engine.codec.frames(part.stop)] = pictures
         if on_round:
             on_round(_saved(moves, number, latents, done, given, drawn))
     return decode(engine, plan, latents, given, drawn)
+
+
+def _drawn(engine: Engine, plan: Plan, whole: Grid, given: Tokens | None) -> Tensor:
+    """Room for a clip's sketch, uint8 F H W 3, in whole latents; what is given of it is there."""
+    frames, height, width = engine.codec.shape(whole)
+    if not plan.sketched or (given is not None and not plan.continues):
+        return torch.zeros(0, height, width, 3, dtype=torch.uint8)
+    if given is None:
+        return torch.zeros(frames, height, width, 3, dtype=torch.uint8)
+    size = given.canvas.frames.shape
+    more = ((0, frames - size[0]), (0, height - size[1]), (0, width - size[2]), (0, 0))
+    return torch.from_numpy(np.pad(given.canvas.frames, more, mode="edge"))
 
 
 @torch.inference_mode()
@@ -166,23 +178,27 @@ def _past(engine: Engine, plan: Plan, whole: Grid, given: Tokens | None) -> tupl
     """
     if not plan.continues:
         return plan, None
-    after = replace(plan, moves=(), continues=0)
+    after, unlike = replace(plan, moves=()), replace(plan, moves=(), continues=0, scenery=None)
     grid = engine.codec.grid(plan.continues, plan.height, plan.width, plan.fps)
     prompt, seed = plan.moves or ("", 0)
     alone = replace(plan, prompt=prompt, seed=seed, frames=plan.continues, rounds=rounds(grid.steps, engine.longest),
-                    captions=(), moves=(), camera="", tracks=(), motion=1.0)
+                    captions=(), moves=(), camera="", tracks=(), motion=1.0, continues=0)
     rows = motion_of(engine, alone, grid)
     told = what_is_told(engine, alone, rows, grid, 0)
     if told is None or given is None:
-        return replace(after, scenery=None), None
-    off = (told.tokens(prompt)[..., -engine.codec.config.channels :] - given.latents[:, : grid.steps].flatten(1, 3))
-    return (after, rows) if off.square().mean() < ALIKE else (replace(after, scenery=None), None)
-
-
-def _padded(frames: np.ndarray, shape: tuple[int, int, int]) -> Tensor:
-    """Frames T H W 3 as large as sketches are, which fill whole latents."""
-    down, right = (there - here for here, there in zip(frames.shape[1:3], shape[1:], strict=True))
-    return torch.from_numpy(np.pad(frames, ((0, 0), (0, down), (0, right), (0, 0)), mode="edge"))
+        return unlike, None
+    sketch = told.tokens(prompt)[..., -engine.codec.config.channels :]
+    until = engine.codec.grid(plan.begins + 1, plan.height, plan.width, plan.fps)
+    first = until.steps - 1
+    # the first step of a clip that begins later is its first frame alone, standing still: no step of the whole one
+    from_step = grid.tokens_per_step if first else 0
+    off = sketch[:, from_step:] - given.latents[:, first:][:, : grid.steps].flatten(1, 3)[:, from_step:]
+    if off.square().mean() > ALIKE:
+        return unlike, None
+    if not first:
+        return after, rows
+    leads = replace(after, frames=plan.begins + 1, rounds=rounds(until.steps, engine.longest), continues=0)
+    return after, torch.cat([coming_to(engine, leads, until, rows), rows[:, 1:]], 1)
 
 
 def _saved(
@@ -194,7 +210,7 @@ def _saved(
     def finished() -> Clip:
         return decode(moves.engine, moves.plan, latents[:, :there], given, drawn)
 
-    return Saved(number + 1, len(moves.plan.rounds), latents.clone(), moves.rows.clone(), drawn, finished)
+    return Saved(number + 1, len(moves.plan.rounds), latents.clone(), moves.rows.clone(), drawn.clone(), finished)
 
 
 def _put(latents: Tensor, done: Tensor, x: Tensor, part: Round) -> None:
@@ -221,11 +237,11 @@ def _round(
     seconds = ((torch.arange(part.known, part.end) - 0.5).clamp(min=0) * whole.seconds_per_step)
     window = Window(grid, pictures.flatten(1, 3), known.flatten(), told,
                     seconds.repeat_interleave(grid.tokens_per_step))
-    lead = None if given is None else leader(given, steps, (~window.known).nonzero()[:, 0])
+    lead = None if given is None or plan.continues else leader(given, steps, (~window.known).nonzero()[:, 0])
     window, drawn = upon_sketch(engine, plan, window)
     dreamer = engine.dreamer(engine.transformer, scale_of(grid))
     x = solve(plan, dreamer, window, ("noise", number), lead, show)
-    if drawn is None:
+    if drawn is None or (given is not None and not plan.continues):  # what is given has no sketch to lie upon
         return x, None
     first, last = (max(0, engine.codec.frames(step - part.known)) for step in (part.start, part.stop))
     return x, ((drawn[0, first:last] + 1) * 127.5).round().to(torch.uint8)
@@ -239,9 +255,12 @@ def decode(
     if drawn is None or not len(drawn):
         video = engine.codec.decode(latents.to(engine.device), plan.height, plan.width)
     else:
-        over = drawn[None].to(engine.device).float() / 127.5 - 1
+        over = drawn[None, : engine.codec.frames(latents.shape[1])].to(engine.device).float() / 127.5 - 1
         video = engine.codec.decode_over(latents.to(engine.device), over, plan.height, plan.width)
     frames = ((video[0, : plan.frames].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-    if given is not None:
+    if given is not None and drawn is not None and len(drawn):
+        firm = given.canvas.weight[: len(frames)] == FIRM
+        frames[firm] = given.canvas.frames[: len(frames)][firm]
+    elif given is not None:
         restore(given, frames, engine.codec, engine.device)
     return Clip(np.ascontiguousarray(frames[slice(*(plan.crop or (None,)))]), plan.fps)

@@ -75,9 +75,11 @@ def _extend(request: Request, take: Take) -> Setting:
     have = len(clip.frames)
     frames = request.length([have])
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
-    canvas.put(clip, 0 if request.way == "forwards" else frames - have)
-    if request.moves and request.way == "forwards" and have % GROUP == 1:
-        return Setting(frames, canvas, {"continues": have})
+    begins = 0 if request.way == "forwards" else frames - have
+    canvas.put(clip, begins)
+    led = begins and (request.camera or request.tracks)  # from the clip's first frame on
+    if request.moves and have % GROUP == 1 and begins % GROUP == 0 and not led:
+        return Setting(frames, canvas, {"continues": have, "begins": begins})
     return Setting(frames, canvas, {"moves": (), "scenery": None})
 
 

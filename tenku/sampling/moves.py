@@ -6,6 +6,7 @@ Legend: T latent steps of a window, C numbers of a row of motion, N tokens.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 from tenku import rng
 from tenku.engines.bundled import Engine
 from tenku.model import flow
-from tenku.model.motion import CHANNELS, PARTS, motion_from, steps_of, stretched, timeline, told_of
+from tenku.model.motion import CHANNELS, PARTS, motion_from, plain, steps_of, stretched, timeline, told_of
 from tenku.model.patches import Grid, scale_of
-from tenku.sampling.control import STATE, lead, on_samples, on_steps, times
+from tenku.sampling.control import STATE, carried, lead, on_samples, on_steps, times
 from tenku.sampling.plan import Plan, Round
 from tenku.sampling.window import Window, solve, what_is_told
 
@@ -39,6 +40,8 @@ class Moves:
         if self.engine.motion is None:
             return self.rows[:, part.known : part.end]
         there = self.there[part.known : part.end]
+        if all(there):
+            return self._seen(part)
         head = there.index(False) if False in there else len(there)
         continues = head > 0 and not any(there[head:])
         before = self._seen(part)[:, : head if continues else 0]
@@ -122,6 +125,21 @@ def motion_of(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
         shape = (1, part.end - part.known, whole.rows, whole.columns, engine.codec.config.channels)
         moves.of(part, number, torch.zeros(shape), torch.zeros(shape[1:4], dtype=torch.bool))
     return moves.rows
+
+
+def coming_to(engine: Engine, plan: Plan, whole: Grid, then: Tensor) -> Tensor:
+    """The motion of a plan that ends as another, `then` 1 T C, begins: of several the one that arrives as that goes on.
+
+    Each is carried as a whole to where it has to end. Physics does not run backwards, so it is dreamt forwards.
+    """
+    wanted = plain(then[0].reshape(-1, STATE)).double().numpy()[PARTS - 1 : PARTS + 1]
+    found: list[tuple[float, Tensor]] = []
+    for candidate in range(CANDIDATES):
+        rows = motion_of(engine, replace(plan, seed=plan.seed + candidate), whole)
+        moved = on_samples(rows, lambda samples: carried(samples, wanted[0]))
+        ends = plain(moved[0].reshape(-1, STATE)).double().numpy()[-2:]
+        found.append((float(np.square((ends[1] - ends[0]) - (wanted[1] - wanted[0])).sum()), moved))
+    return min(found, key=lambda pair: pair[0])[1]
 
 
 def stilled(rows: Tensor) -> Tensor:

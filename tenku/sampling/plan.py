@@ -48,6 +48,7 @@ class Plan:
     crop: tuple[int, int] | None = None  # frames first..last + 1 that leave; None: all
     moves: tuple[str, int] | tuple[()] = ()  # prompt and seed of the motion, where it is another clip's
     continues: int = 0  # frames, whole groups and one, that are that very clip: only they move so
+    begins: int = 0  # the frame with which that clip begins
     scenery: int | None = None  # seed of what stands around the stage; None: not said, pictures are given that show it
     camera: str | tuple[Pose, ...] = ""
     tracks: tuple[tuple[tuple[float, ...], ...], ...] = ()

@@ -20,16 +20,16 @@ from tenku.evaluation.metrics import Figure, agreement, mean
 from tenku.evaluation.probe import FIELDS, bundled, read
 from tenku.evaluation.survey import Survey
 from tenku.inputs import Given, Track
-from tenku.model.motion import PARTS
+from tenku.model.motion import PARTS, plain
 from tenku.request import GROUP, Request
-from tenku.sampling.control import axes, on_samples
+from tenku.sampling.control import axes
 from tenku.sampling.generate import generate
 from tenku.sampling.modes import name_of
 from tenku.sampling.moves import motion_of
 from tenku.sampling.plan import plan
 from tenku.types import Clip
 from tenku.world import captions, grammar
-from tenku.world.motion import CAMERA
+from tenku.world.motion import CAMERA, STATE
 
 Say = Callable[[str], None]
 MOVES = ("pan left 20", "pan right 20", "orbit left 30", "orbit right 30", "dolly in 1.5", "dolly out 1.5",
@@ -118,13 +118,13 @@ def camera_figures(settings: Settings, say: Say) -> dict[str, Any]:
         words = words_of(n) | {"action": "rests"}
         if "rests" not in grammar.actions(words["subject"], words["place"]):
             words |= {"subject": "cube", "place": "meadow"}
-        plain = settings.request(words | {"camera": asked.rpartition(" ")[0]}, n)
-        path = replace(plain, camera=asked)
+        told = settings.request(words | {"camera": asked.rpartition(" ")[0]}, n)
+        path = replace(told, camera=asked)
         wanted = told_motion(engine, path)
         scene = grammar.variant(grammar.draw(0), **words)
-        scene = replace(scene, things=scene.things[:1], seed=plain.seed)
-        with Survey(scene, plain.size.width, plain.size.height) as survey:
-            for kind, request in (("prompt", plain), ("path", path)):
+        scene = replace(scene, things=scene.things[:1], seed=told.seed)
+        with Survey(scene, told.size.width, told.size.height) as survey:
+            for kind, request in (("prompt", told), ("path", path)):
                 frames = generate(request)[0].clip.frames
                 found = survey.cameras(frames[_moments(len(frames))], told_motion(engine, request), wanted[0, :CAMERA])
                 errors[kind].append(seams.path_errors(_poses(found), _poses(wanted)))
@@ -138,9 +138,8 @@ def told_motion(engine: Engine, request: Request) -> np.ndarray:
     """The motion that a request's painter is told at MOMENTS moments, in plain units (world/motion.py): M STATE."""
     grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
     made = plan(request, grid.steps, engine.longest)
-    rows: list[np.ndarray] = []
-    on_samples(motion_of(engine, made, grid), lambda plain: rows.append(plain) or plain)  # type: ignore[func-returns-value]
-    return rows[0][PARTS - 1 + _moments(len(rows[0]) - PARTS + 1)]  # behind the samples of the still
+    samples = plain(motion_of(engine, made, grid)[0].reshape(-1, STATE)).double().numpy()
+    return samples[PARTS - 1 + _moments(len(samples) - PARTS + 1)]  # behind the samples of the still
 
 
 def _moments(count: int) -> np.ndarray:

@@ -35,7 +35,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "morph": (BALL, {"mode": "blend", "way": "morph", "inputs": ["ball", "rocket"], "captions": [[1, ROCKET]]}),
     "loop": ("a yellow butterfly flies to the right over a meadow by day", {"mode": "loop"}),
     "edit": ("a large red ball rolls to the left in the snow at night",
-             {"mode": "edit", "inputs": ["ball"], "moves": [BALL, 0]}),
+             {"mode": "edit", "inputs": ["ball"]}),
     "a wider canvas": (BALL, {"mode": "edit", "way": "around", "inputs": ["ball"], "size": "176x80"}),
     "camera: orbit right 40": (ROCKET.replace("launches", "rests"), {"camera": "orbit right 40"}),
     "a track": (BALL, {"tracks": ["0:0.15,0.7 1:0.5,0.25 2:0.85,0.7"], "camera": "static"}),
@@ -46,15 +46,17 @@ COLUMNS = 3
 def main() -> None:
     """Generates, tiles and seals."""
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else Request.steps
-    named = {"ball": generate(BALL, steps=steps)[0].clip, "rocket": generate(ROCKET, steps=steps)[0].clip}
-    named["picture"] = Clip(named["rocket"].frames[:1], 16.0)
+    made = {"ball": generate(BALL, steps=steps)[0], "rocket": generate(ROCKET, steps=steps)[0],
+            "picture": generate(ROCKET, steps=steps, seconds=0)[0]}
+    named = {name: result.clip for name, result in made.items()}
     clips = {name_of(clip): clip for clip in named.values()}
+    shown = {name_of(result.clip): result.record["shown"] for result in made.values()}
     results = []
     for prompt, fields in tqdm(CASES.values()):
         inputs = [Given.parse(spec) for spec in fields.get("inputs", [])]
         known = [Given(name_of(named[given.source]), given.at, given.strength) for given in inputs]
         request = Request.parse({"prompt": prompt, "steps": steps, **fields, "inputs": known})
-        results.append(generate(request, clips=clips)[0])
+        results.append(generate(request, clips=clips, shown=shown)[0])
     path = Path(__file__).parent.parent / "docs" / "media" / "modes.webp"
     seal(Clip(sheet(results), 16.0), {"clips": [result.record for result in results]}, path,
          model=Model(results[0].model, results[0].weights_sha256))

@@ -22,20 +22,24 @@ if TYPE_CHECKING:
 
 def generate(
     request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None,
-    clips: Mapping[str, Clip] | None = None, **fields: Any,
+    clips: Mapping[str, Clip] | None = None, shown: Mapping[str, Any] | None = None, **fields: Any,
 ) -> list[Result]:
     """Makes the clips of a request: `generate("a red ball bouncing on a beach", seconds=2, seed=7)`.
 
-    clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`). Returns one
+    clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`); shown: what
+    they show, by the same names (`Result.record["shown"]`). Files of ours say it themselves. Returns one
     Result per sample; every sample is the same alone or among others. Raises UserError for a request that cannot be,
     Refused, which is one and names the rule, for one that the policy forbids.
     """
     if not isinstance(request, Request):
         request = Request.parse(fields if request is None else {"prompt": request, **fields})
     Policy.find().check(request)
+    from tenku.provenance.lineage import shown as shown_by
     from tenku.sampling.generate import generate
 
-    return generate(request, on_step=on_step, clips=clips)
+    files = [one.source for one in request.inputs if Path(one.source).is_file()]
+    seen = {source: shown_by(Path(source)) for source in files} | dict(shown or {})
+    return generate(request, on_step=on_step, clips=clips, shown=seen)
 
 
 def film(board: Storyboard, path: Path, on_step: OnStep | None = None, *, name: str = "storyboard") -> Film:

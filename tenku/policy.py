@@ -160,8 +160,7 @@ class Policy:
 def said(request: Request) -> list[tuple[str, str]]:
     """Every text of a request, with the name of its field."""
     texts = [("prompt", request.prompt), (NEGATIVE, request.negative_prompt)]
-    texts += [("captions", text) for _, text in request.captions]
-    return texts + ([("moves", request.moves[0])] if request.moves else [])
+    return texts + [("captions", text) for _, text in request.captions]
 
 
 # -- words ----------------------------------------------------------------------------------------------------

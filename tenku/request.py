@@ -60,7 +60,6 @@ class Request:
     camera: str | tuple[Pose, ...] = ""  # "": as the words say; named moves, or keyed poses
     tracks: tuple[Track, ...] = ()  # where the first, second and third thing go
     motion: float = 1.0  # 0..3: how strongly everything moves; 0 stands still
-    moves: tuple[str, int] | tuple[()] = ()  # prompt and seed of the clip that it moves like; (): its own
 
     def __post_init__(self) -> None:
         for name, read in _READERS.items():
@@ -306,14 +305,6 @@ def _captions(name: str, value: Any) -> tuple[tuple[float, str], ...]:
     return found
 
 
-def _moves(name: str, value: Any) -> tuple[str, int] | tuple[()]:
-    if isinstance(value, list | tuple) and not value:
-        return ()
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        raise UserError(f"{name} cannot be {_say(value)}", "a prompt and a seed")
-    return _text(2000, 1)(name, value[0]), _whole(0, MAX_SEED)(name, value[1])
-
-
 def _named(read: Callable[[Any], Any]) -> Callable[[str, Any], Any]:
     def read_named(name: str, value: Any) -> Any:
         try:
@@ -345,5 +336,4 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "camera": _named(camera),
     "tracks": _list(_track, 3),
     "motion": _number(0, 3),
-    "moves": _moves,
 }

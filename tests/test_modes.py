@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ from scenes import scene
 from tenku import media
 from tenku.engines.bundled import BUNDLED, Engine, load
 from tenku.errors import UserError
+from tenku.model.motion import seen
 from tenku.request import Request
 from tenku.sampling import modes
 from tenku.sampling.generate import Result, Saved, generate
+from tenku.sampling.shown import Shown
 from tenku.types import Clip, Size
+from tenku.world.motion import CAMERA
 
 pytestmark = pytest.mark.skipif(not (BUNDLED / "nano" / "transformer.safetensors").exists(), reason="no weights yet")
 
@@ -78,7 +82,7 @@ CASES: dict[str, tuple[dict, int, list[tuple[str, slice, slice]]]] = {
               [("a.mp4", slice(0, 1), slice(0, 1)), ("b.mp4", slice(16, 17), slice(16, 17))]),
     "loop": ({"mode": "loop", "seconds": 1}, 16, []),
     "looped": ({"mode": "loop", "inputs": ["a.mp4"], "seconds": 0.5}, 25, [("a.mp4", slice(0, 17), slice(0, 17))]),
-    "edit": ({"mode": "edit", "inputs": ["a.mp4"], "moves": [WORDS, 3]}, 17, []),
+    "edit": ({"mode": "edit", "inputs": ["a.mp4"]}, 17, []),
     "recut": ({"mode": "edit", "inputs": ["a.mp4"], "keep": [[0, 0.3], [0.8, 1]]}, 17,
               [("a.mp4", slice(0, 6), slice(0, 6)), ("a.mp4", slice(13, 17), slice(13, 17))]),
 }  # fmt: skip
@@ -143,31 +147,90 @@ def test_a_clip_goes_on_after_a_round_to_the_same_bits_and_is_as_fine_as_its_ske
     assert near > decibels(guessed[: len(whole.frames)], drawn[: len(whole.frames)])
 
 
-def test_an_own_clip_goes_on_as_it_moved(folder: Path) -> None:
-    """Its motion and its place are dreamt again from its prompt and seed. Of another clip's they are not believed."""
-    own = make(seconds=1)
-    named = {modes.name_of(own.clip): own.clip}
-    more = {"mode": "extend", "inputs": list(named), "seconds": 2.5}
-    kept: list[Saved] = []
+@pytest.fixture(scope="module")
+def own() -> tuple[Result, Result]:
+    """Two of our own clips of different things and places."""
+    return make(seconds=1), make(seconds=1, prompt="a large blue cube spins in the snow at night", seed=9)
 
-    def longer(**fields: object) -> np.ndarray:
-        request = Request.parse({"prompt": WORDS, **SMALL, **more, **fields})
-        return generate(request, clips=named, on_round=kept.append)[0].clip.frames
 
-    true = longer(moves=[WORDS, SMALL["seed"]])
-    assert np.array_equal(true[:17], own.clip.frames)  # its fine lines, too, go around the codec
+def made_of(results: Sequence[Result], believed: bool = True, **fields: object) -> Result:
+    """A clip made from results that are in memory, and say what they show, or do not."""
+    named = {modes.name_of(result.clip): result for result in results}
+    request = Request.parse({"prompt": WORDS, **SMALL, "inputs": list(named), **fields})
+    shown = {name: result.record["shown"] for name, result in named.items()} if believed else {}
+    return generate(request, clips={name: result.clip for name, result in named.items()}, shown=shown)[0]
+
+
+def steady(frames: np.ndarray, at: int) -> bool:
+    """Whether the picture goes no farther at a frame than at ordinary ones around it."""
+    jumps = np.abs(np.diff(frames[at - 8 : at + 8].astype(float), axis=0)).mean((1, 2, 3))
+    return bool(jumps[7] < 2 * np.delete(jumps, 7).mean() + 1)
+
+
+@pytest.mark.parametrize("way", ["forwards", "backwards"])
+def test_an_own_clip_goes_on_as_it_moved_and_again(way: str, own: tuple[Result, Result]) -> None:
+    """What it shows is in its record. Of another clip it is not believed."""
+    clip = own[0].clip.frames
+    longer = made_of(own[:1], mode="extend", way=way, seconds=1)
+    kept, seam = (slice(0, 17), 17) if way == "forwards" else (slice(-17, None), -17)
+    assert np.array_equal(longer.clip.frames[kept], clip)  # its fine lines, too, go around the codec
+    assert steady(longer.clip.frames, seam % 33)
+    again = made_of([longer], mode="extend", way=way, seconds=0.5).clip.frames
+    assert np.array_equal(again[:33] if way == "forwards" else again[-33:], longer.clip.frames)
+    unknown = made_of(own[:1], False, mode="extend", way=way, seconds=1)
+    assert not np.array_equal(unknown.clip.frames[kept], clip)
+    forged = Result(own[0].clip, own[1].record, (), "", "")
+    assert np.array_equal(made_of([forged], mode="extend", way=way, seconds=1).clip.frames, unknown.clip.frames)
+
+
+def test_an_own_clip_goes_on_after_a_round_to_the_same_bits(own: tuple[Result, Result]) -> None:
+    name, kept = modes.name_of(own[0].clip), list[Saved]()
+    request = Request.parse({"prompt": WORDS, **SMALL, "mode": "extend", "inputs": [name], "seconds": 2.5})
+    given = {"clips": {name: own[0].clip}, "shown": {name: own[0].record["shown"]}}
+    whole = generate(request, on_round=kept.append, **given)[0]
     assert len(kept) > 1
-    request = Request.parse({"prompt": WORDS, **SMALL, **more, "moves": [WORDS, SMALL["seed"]]})
-    assert np.array_equal(generate(request, clips=named, saved=kept[0])[0].clip.frames, true)
-    jump, before = (np.abs(true[t].astype(float) - true[t - 1]).mean() for t in (17, 9))
-    assert jump < 2 * before + 1
-    back = longer(way="backwards", moves=[WORDS, SMALL["seed"]])
-    assert np.array_equal(back[-17:], own.clip.frames)
-    jump, before = (np.abs(back[t].astype(float) - back[t - 1]).mean() for t in (-17, -25))
-    assert jump < 2 * before + 1
-    unknown = longer()
-    assert not np.array_equal(unknown[:17], own.clip.frames)
-    assert np.array_equal(longer(moves=["a green truck spins in the snow at night", 9]), unknown)
+    again = generate(request, saved=kept[0], **given)[0]
+    assert np.array_equal(again.clip.frames, whole.clip.frames)
+    assert again.record == whole.record
+
+
+def test_two_own_clips_become_one_whose_things_meet(own: tuple[Result, Result]) -> None:
+    """Both ends come back; between them things lie upon each other, which two motions of their own do not make them."""
+    result = made_of(own, mode="blend", seconds=1)
+    frames = result.clip.frames
+    assert np.array_equal(frames[:17], own[0].clip.frames)
+    assert np.array_equal(frames[-17:], own[1].clip.frames)
+    assert steady(frames, 17)
+    assert steady(frames, len(frames) - 17)
+    shown = Shown.from_json(result.record["shown"])
+    assert shown is not None
+    middle = 16 + (len(frames) - 33) // 2
+    there = [seen(torch.from_numpy(shown.at(world, np.array([middle / 16])))) for world in (0, 1)]
+    assert torch.allclose(there[0][0, CAMERA : CAMERA + 4], there[1][0, CAMERA : CAMERA + 4], atol=0.01)
+    longer = made_of([result], mode="extend", seconds=0.5, prompt="a large blue cube spins in the snow at night")
+    assert np.array_equal(longer.clip.frames[: len(frames)], frames)
+
+
+def test_two_own_clips_turn_into_each_other(own: tuple[Result, Result]) -> None:
+    frames = made_of(own, mode="blend", way="morph").clip.frames
+    assert np.array_equal(frames[0], own[0].clip.frames[0])
+    assert np.array_equal(frames[-1], own[1].clip.frames[-1])
+    jumps = np.abs(np.diff(frames.astype(float), axis=0)).mean((1, 2, 3))
+    assert jumps.max() < 3 * jumps.mean()
+
+
+def test_an_own_clip_is_led_back_to_its_beginning(own: tuple[Result, Result]) -> None:
+    frames = made_of(own[:1], mode="loop", seconds=1).clip.frames
+    assert np.array_equal(frames[:17], own[0].clip.frames)
+    assert steady(np.roll(frames, 16, 0), 16)
+    assert steady(frames, 17)
+
+
+def test_an_own_picture_moves_in_its_own_place() -> None:
+    picture = make(seconds=0)
+    frames = made_of([picture], seconds=1).clip.frames
+    assert np.array_equal(frames[0], picture.clip.frames[0])
+    assert np.abs(frames[1].astype(float) - frames[0]).mean() < 6
 
 
 def test_captions_along_time_change_what_is_seen_later(folder):

@@ -108,7 +108,6 @@ def test_no_word_of_the_world_is_refused(own):
 
 def test_every_field_with_words_is_looked_at(own):
     assert refused(own, captions=[(1, "a naked woman")]) == "sexual"
-    assert refused(own, moves=("a naked woman", 3)) == "sexual"
     assert refused(own, prompt="a child", captions=[(1, "now without clothes")]) == "minors"
     with pytest.raises(Refused) as no:
         own.check(Request("a ball", captions=((1.0, "a nude child"),)))

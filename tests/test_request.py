@@ -92,7 +92,6 @@ WRONG = {
     "camera": ["fly", "pan left x", [[0, 1]], [], [[1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]], 3, "pan left 999"],
     "tracks": ["0,0", [[]], ["a,b"], ["0:0,0 1,1"], ["5,5"], [[[0, 0, 0, 0, 0]]], ["0.5,0.5"] * 4],
     "motion": [-1, 3.5, "fast"],
-    "moves": ["a", ["a"], ["", 1], ["a", -1], ["a", 1, 2]],
 }
 
 
@@ -150,8 +149,7 @@ def test_a_request_of_every_field_comes_back_from_json():
     request = Request(
         "x", mode="edit", way="inside", inputs=("a.mp4",), mask="m.png", keep=((0, 0.5), (1, 2)), strength=0.5,
         captions=((0.5, "a dog"), (1, "a cat")), camera=((0, 0, 0, 0, 0, 0), (1, 0.5, 0, 1, 20, 0)),
-        tracks=("0.2,0.5 0.8,0.5", "0:0.1,0.1,0.3,0.4 1.5:0.5,0.5"), motion=0.5,
-        moves=("a car", 3))
+        tracks=("0.2,0.5 0.8,0.5", "0:0.1,0.1,0.3,0.4 1.5:0.5,0.5"), motion=0.5)
     again = Request.from_json(json.loads(json.dumps(request.to_json())))
     assert again == request
     assert request.tracks[0].points == ((0, 0.2, 0.5, 0), (-1, 0.8, 0.5, 0))

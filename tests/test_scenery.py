@@ -118,11 +118,10 @@ def test_without_scenery_tokens_are_told_nothing_of_it() -> None:
 
 def test_the_seed_draws_it_unless_pictures_are_given() -> None:
     def seed(**fields: object) -> int | None:
-        return plan(Request.parse({"prompt": "a ball on a beach", "seed": 7, **fields}), 5, 5).scenery
+        return plan(Request.parse({"prompt": "a ball on a beach", "seed": 7, **fields}), 5, 5).said[0].scenery
 
     assert seed() == 7
     assert seed(inputs=["sha256:" + "0" * 64]) is None
-    assert seed(mode="edit", inputs=["sha256:" + "0" * 64], moves=["a ball", 9]) == 9
 
 
 def test_drawing_it_needs_no_physics() -> None:

@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Reads the request and makes it."""
     from tenku.request import Request
 
-    values = making.from_clips(arguments, arguments.clip, moves=True)
+    values = making.from_clips(arguments, arguments.clip)
     way = "around" if arguments.around else "outside" if arguments.outside else "inside" if arguments.mask else None
     if arguments.around and arguments.size is None:
         raise UserError("--around needs a size to grow to", "--size 192x80")

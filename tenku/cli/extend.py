@@ -19,6 +19,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Reads the request and makes it."""
     from tenku.request import Request
 
-    values = making.from_clips(arguments, arguments.clip, moves=True)
+    values = making.from_clips(arguments, arguments.clip)
     values |= {"mode": "extend", "way": "backwards" if arguments.backwards else None}
     return making.make(Request.parse(values), arguments)

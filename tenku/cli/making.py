@@ -76,11 +76,8 @@ def given(arguments: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def from_clips(arguments: argparse.Namespace, *clips: str, moves: bool = False) -> dict[str, Any]:
-    """Fields of a request that begins with clips: their size, and their prompt where none is said.
-
-    moves: also the motion of the first, where Tenku made it from words alone.
-    """
+def from_clips(arguments: argparse.Namespace, *clips: str) -> dict[str, Any]:
+    """Fields of a request that begins with clips: their size, and their prompt where none is said."""
     from tenku.provenance.lineage import asked
 
     values = given(arguments) | {"inputs": list(clips), "prompt": arguments.prompt}
@@ -91,10 +88,6 @@ def from_clips(arguments: argparse.Namespace, *clips: str, moves: bool = False) 
         if not source.get("prompt"):
             raise UserError(f"the prompt of {Path(clips[0]).name} is not known", "say what is to be seen")
         values["prompt"] = source["prompt"]
-    if moves and source.get("prompt"):
-        plain = not any(source.get(field) for field in ("inputs", "camera", "tracks", "moves", "captions"))
-        own = (source["prompt"], source.get("seed", 0)) if plain and source.get("mode") != "loop" else None
-        values["moves"] = source.get("moves") or own
     return values
 
 

@@ -20,16 +20,16 @@ from tenku.evaluation.metrics import Figure, agreement, mean
 from tenku.evaluation.probe import FIELDS, bundled, read
 from tenku.evaluation.survey import Survey
 from tenku.inputs import Given, Track
-from tenku.model.motion import PARTS, plain
+from tenku.model.motion import PARTS
 from tenku.request import GROUP, Request
-from tenku.sampling.control import axes
+from tenku.sampling.control import axes, samples_of
 from tenku.sampling.generate import generate
 from tenku.sampling.modes import name_of
 from tenku.sampling.moves import motion_of
 from tenku.sampling.plan import plan
 from tenku.types import Clip
 from tenku.world import captions, grammar
-from tenku.world.motion import CAMERA, STATE
+from tenku.world.motion import CAMERA
 
 Say = Callable[[str], None]
 MOVES = ("pan left 20", "pan right 20", "orbit left 30", "orbit right 30", "dolly in 1.5", "dolly out 1.5",
@@ -78,18 +78,19 @@ def seam_figures(settings: Settings, say: Say) -> dict[str, float]:
     for n in range(settings.clips):
         say(f"seams {n + 1}/{settings.clips}")
         base = settings.request(words_of(n), n)
-        one = generate(base)[0].clip
-        other = generate(settings.request(words_of(n + 1000), n + 1000))[0].clip
-        named = {name_of(clip): clip for clip in (one, other)}
+        made = [generate(request)[0] for request in (base, settings.request(words_of(n + 1000), n + 1000))]
+        one, other = (result.clip for result in made)
+        named = {name_of(result.clip): result for result in made}
+        clips, shown = {k: r.clip for k, r in named.items()}, {k: r.record["shown"] for k, r in named.items()}
         first, second = (Given(name) for name in named)
         ordinary = _ordinary(one)
         for way in ("forwards", "backwards"):
-            asked = replace(base, mode="extend", way=way, inputs=(first,), seconds=1.0, moves=(base.prompt, base.seed))
-            longer = generate(asked, clips=named)[0].clip
+            asked = replace(base, mode="extend", way=way, inputs=(first,), seconds=1.0)
+            longer = generate(asked, clips=clips, shown=shown)[0].clip
             at = len(one.frames) if way == "forwards" else len(longer.frames) - len(one.frames)
             found["extend"].append((seams.features(longer.frames, at)[None], ordinary))
-        whole = generate(replace(base, mode="blend", way="transition", inputs=(first, second), seconds=1.0,
-                                 captions=((2.5, captions.prompt(**words_of(n + 1000))),)), clips=named)[0].clip
+        asked = replace(base, mode="blend", way="transition", inputs=(first, second), seconds=1.0)
+        whole = generate(asked, clips=clips, shown=shown)[0].clip
         ends = [len(one.frames), len(whole.frames) - len(other.frames)]
         found["blend"].append((np.stack([seams.features(whole.frames, t) for t in ends]), ordinary))
         ring = generate(replace(base, mode="loop"))[0].clip.frames
@@ -138,7 +139,7 @@ def told_motion(engine: Engine, request: Request) -> np.ndarray:
     """The motion that a request's painter is told at MOMENTS moments, in plain units (world/motion.py): M STATE."""
     grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
     made = plan(request, grid.steps, engine.longest)
-    samples = plain(motion_of(engine, made, grid)[0].reshape(-1, STATE)).double().numpy()
+    samples = samples_of(motion_of(engine, made, grid))
     return samples[PARTS - 1 + _moments(len(samples) - PARTS + 1)]  # behind the samples of the still
 
 
@@ -192,10 +193,10 @@ def edit_figures(settings: Settings, say: Say) -> dict[str, Any]:
         others = [option for option in options if option != words[field]] or [words[field]]
         changed = words | {field: others[n % len(others)]}
         base = settings.request(words, n)
-        clip = generate(base)[0].clip
-        edit = replace(settings.request(changed, n), mode="edit", inputs=(Given(name_of(clip)),),
-                       moves=(base.prompt, base.seed))
-        made = generate(edit, clips={name_of(clip): clip})[0].clip
+        result = generate(base)[0]
+        clip, name = result.clip, name_of(result.clip)
+        edit = replace(settings.request(changed, n), mode="edit", inputs=(Given(name),))
+        made = generate(edit, clips={name: clip}, shown={name: result.record["shown"]})[0].clip
         before, after = read(probe, [clip, made])
         asked.append([after[field][0] == changed[field]])
         kept.append([before[f][0] == after[f][0] for f in FIELDS if f != field])

@@ -25,11 +25,13 @@ from tenku.errors import UserError
 from tenku.film.storyboard import Shot, Storyboard
 from tenku.film.text import captioned, card
 from tenku.inputs import Given
+from tenku.provenance.lineage import shown as shown_by
 from tenku.provenance.lock import lock, unlock
 from tenku.provenance.seal import Model, check_path, seal
 from tenku.request import Request
 from tenku.sampling.generate import Step, generate
 from tenku.sampling.modes import hashed, name_of
+from tenku.sampling.shown import Shown
 from tenku.sound import kind_of
 from tenku.types import Clip
 
@@ -47,6 +49,7 @@ class Piece:
     clip: Clip
     file: Path  # the sealed clip
     latents: Path  # beside it, from which the film is cut
+    shown: Shown | None  # what it shows, where that can be said
     fresh: bool  # made now, not kept from before
 
 
@@ -99,13 +102,13 @@ def make(
     cuts: list[Cut] = []
     fps = shots[0].request.fps
     for number, shot in enumerate(shots, 1):
-        before = pieces[-1].clip if pieces else None
+        before = pieces[-1] if pieces else None
         piece, skip = studio.shot(f"shot {number}", shot, before)
         seen = captioned(piece.clip.frames[skip:], shot.text)
         overlap = 0
         if shot.transition == "dream" and before is not None:
-            between = studio.between(f"the way to shot {number}", shots[number - 2], shot, before, piece.clip)
-            begin, end = (min(SEEN, len(clip.frames)) for clip in (before, piece.clip))
+            between = studio.between(f"the way to shot {number}", shots[number - 2], shot, before, piece)
+            begin, end = (min(SEEN, len(one.clip.frames)) for one in (before, piece))
             middle = between.clip.frames[begin:-end]
             frames.append(middle)
             cuts.append(Cut(f"the way to shot {number}", between.file, begin, len(middle)))
@@ -130,6 +133,14 @@ def make(
     return Film(path, tuple(cuts), len(whole.frames), fps, fresh, len(pieces) - fresh, whole, record)
 
 
+def _part(piece: Piece, frames: slice) -> tuple[Clip, Shown | None]:
+    """Some frames of a piece, and what they show."""
+    clip = piece.clip
+    first, stop, _ = frames.indices(len(clip.frames))
+    shown = piece.shown and piece.shown.part(first / clip.fps, (stop - 1) / clip.fps)
+    return Clip(clip.frames[frames], clip.fps), shown
+
+
 class _Studio:
     """Dreams parts, and keeps them."""
 
@@ -141,24 +152,24 @@ class _Studio:
         self.model = Model(engine.name, engine.weights_sha256)
         folder.mkdir(exist_ok=True)
 
-    def shot(self, name: str, shot: Shot, before: Clip | None) -> tuple[Piece, int]:
+    def shot(self, name: str, shot: Shot, before: Piece | None) -> tuple[Piece, int]:
         """A shot, and how many of its frames belong to the one before."""
         if not shot.continues or before is None:
             return self._kept(name, shot.request, []), 0
-        tail = Clip(before.frames[-SEEN:], before.fps)
+        tail, shown = _part(before, slice(-SEEN, None))
         request = replace(shot.request, mode="extend", way="forwards", inputs=(Given(name_of(tail)),))
-        return self._kept(name, request, [tail]), len(tail.frames)
+        return self._kept(name, request, [(tail, shown)]), len(tail.frames)
 
-    def between(self, name: str, one: Shot, other: Shot, before: Clip, after: Clip) -> Piece:
+    def between(self, name: str, one: Shot, other: Shot, before: Piece, after: Piece) -> Piece:
         """The way from one shot's end to another's beginning."""
-        ends = [Clip(before.frames[-SEEN:], before.fps), Clip(after.frames[:SEEN], after.fps)]
-        middle = len(ends[0].frames) / before.fps + other.transition_seconds / 2
+        ends = [_part(before, slice(-SEEN, None)), _part(after, slice(SEEN))]
+        middle = len(ends[0][0].frames) / before.clip.fps + other.transition_seconds / 2
         request = replace(
             one.request, mode="blend", way="transition", seconds=other.transition_seconds, camera="", tracks=(),
-            inputs=tuple(Given(name_of(end)) for end in ends), captions=((middle, other.request.prompt),))
+            inputs=tuple(Given(name_of(end)) for end, _ in ends), captions=((middle, other.request.prompt),))
         return self._kept(name, request, ends)
 
-    def _kept(self, name: str, request: Request, clips: list[Clip]) -> Piece:
+    def _kept(self, name: str, request: Request, clips: list[tuple[Clip, Shown | None]]) -> Piece:
         """The part of a request, from the folder or dreamt."""
         about = json.dumps([hashed(request).to_json(), self.model.weights_sha256], sort_keys=True)
         key = hashlib.sha256(about.encode()).hexdigest()[:16]
@@ -169,15 +180,18 @@ class _Studio:
                 if self.on_step:
                     self.on_step(name, step)
 
-            [result] = generate(request, on_step=report, clips={
-                **{name: clip for name, (_, clip) in self.given.items()}, **{name_of(clip): clip for clip in clips}})
+            files = {one.source: self.given[one.source][0] if one.source in self.given else Path(one.source)
+                     for one in request.inputs} if not clips else {}
+            shown = {name: shown_by(path) for name, path in files.items()}
+            shown |= {name_of(clip): seen.to_json() for clip, seen in clips if seen}
+            held = {name: clip for name, (_, clip) in self.given.items()}
+            held |= {name_of(clip): clip for clip, _ in clips}
+            [result] = generate(request, on_step=report, clips=held, shown=shown)
             with torch.inference_mode():
                 video = torch.from_numpy(result.clip.frames)[None].float() / 127.5 - 1
                 count = torch.tensor([len(result.clip.frames)])
                 tensors = {"latents": self.engine.codec.encode(video), "frames": count}
-            made_of = [] if clips else [self.given[one.source][0] if one.source in self.given else Path(one.source)
-                                        for one in request.inputs]
-            seal(result.clip, result.record, file, model=self.model, ingredients=made_of)
+            seal(result.clip, result.record, file, model=self.model, ingredients=list(files.values()))
             data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
             draft = latents.with_suffix(f".{os.getpid()}.tmp")
             draft.write_bytes(lock(data, key))
@@ -187,7 +201,8 @@ class _Studio:
         with torch.inference_mode():
             video = self.engine.codec.decode(tensors["latents"].float(), request.size.height, request.size.width)[0]
         frames = ((video[: int(tensors["frames"])] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-        piece = Piece(Clip(np.ascontiguousarray(frames), request.fps), file, latents, kept is None)
+        clip = Clip(np.ascontiguousarray(frames), request.fps)
+        piece = Piece(clip, file, latents, Shown.from_json(shown_by(file)), kept is None)
         if self.on_part:
             self.on_part(piece)
         return piece

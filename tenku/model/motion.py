@@ -120,9 +120,21 @@ def scaled(metres: Tensor) -> Tensor:
 def rotation_of(rows: Tensor) -> Tensor:
     """The rotations of things in plain rows (..., STATE): (..., THINGS, 3, 3), columns front, left, up."""
     columns = rows[..., CAMERA:].unflatten(-1, (THINGS, THING))[..., 4:]
-    front, left = F.normalize(columns[..., :3], dim=-1), columns[..., 3:]
+    return _rotation(columns[..., :3], columns[..., 3:])
+
+
+def _rotation(front: Tensor, left: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) of axes (..., 3) that are nearly of length one and upright."""
+    front = F.normalize(front, dim=-1)
     left = F.normalize(left - (left * front).sum(-1, keepdim=True) * front, dim=-1)
     return torch.stack([front, left, torch.linalg.cross(front, left)], -1)
+
+
+def turned(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) by a share (...) of the shortest way from one to another, of which front and left are given
+    in columns, (..., 3, 2)."""
+    a, b = (_rotation(*columns.unbind(-1)) for columns in (one, other))
+    return (_cross(share[..., None] * _vector(b @ a.mT))).matrix_exp() @ a
 
 
 def _cross(vector: Tensor) -> Tensor:
@@ -148,8 +160,8 @@ def seen(rows: Tensor) -> Tensor:
     axes = torch.stack(axes_of(rows[..., None, :CAMERA]), -2)  # ... 1 3 3: rows right, up, backward
     local = (axes @ (things[..., 1:4] - rows[..., None, :3])[..., None])[..., 0]
     away = (-local[..., 2:]).clamp(min=NEAREST)
-    turned = [(axes @ things[..., i : i + 3, None])[..., 0] for i in (4, 7)]
-    found = torch.cat([things[..., :1], (local[..., :2] / away).clamp(-3, 3), away.log(), *turned], -1)
+    sides = [(axes @ things[..., i : i + 3, None])[..., 0] for i in (4, 7)]
+    found = torch.cat([things[..., :1], (local[..., :2] / away).clamp(-3, 3), away.log(), *sides], -1)
     return torch.cat([rows[..., :CAMERA], found.flatten(-2)], -1)
 
 

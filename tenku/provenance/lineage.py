@@ -1,8 +1,9 @@
-"""What a clip was made from and with: the Request that its manifest holds."""
+"""What a clip was made from and with: the Request that its manifest holds, and what it shows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,27 @@ def asked(path: Path) -> Mapping[str, Any]:
 
     A manifest that does not fit its file says nothing. Raises UserError for a file that is no video or image.
     """
+    request = _recorded(path).get("request")
+    return request if isinstance(request, Mapping) else {}
+
+
+def shown(path: Path) -> object:
+    """What a file says that it shows, for `generate`, which believes it where it sees it; None where nothing is said.
+
+    Raises UserError like `asked`.
+    """
+    return _recorded(path).get("shown")
+
+
+def _recorded(path: Path) -> Mapping[str, Any]:
+    about = path.stat() if path.is_file() else None
+    return _read(path, about and (about.st_mtime_ns, about.st_size))
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, changed: tuple[int, int] | None) -> Mapping[str, Any]:
     found = read(path)
     if found.signature in (Signature.MISSING, Signature.TAMPERED):
         return {}
     record = found.request.get("request")
-    request = record.get("request") if isinstance(record, Mapping) else None
-    return request if isinstance(request, Mapping) else {}
+    return record if isinstance(record, Mapping) else {}

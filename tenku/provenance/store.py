@@ -94,7 +94,8 @@ def _keep(base: sqlite3.Connection, entry: Entry, words: npt.NDArray[np.uint16])
         "INSERT INTO clip (mark, clip, sealed, payload, across, down, record, manifest, sketches)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (mark, entry.clip_id, entry.sealed, entry.payload, *entry.shift,
-         json.dumps(entry.record, sort_keys=True), entry.manifest,
+         json.dumps({name: value for name, value in entry.record.items() if name != "shown"}, sort_keys=True),
+         entry.manifest,
          entry.look)).lastrowid
     base.executemany("INSERT OR IGNORE INTO word VALUES (?, ?)", [(w, number) for w in _index(words)])
 

@@ -25,8 +25,9 @@ from tenku.sampling.canvas import still
 from tenku.sampling.control import on_samples, there_and_back
 from tenku.sampling.moves import motion_of, stilled
 from tenku.sampling.plan import Plan, rounds
+from tenku.sampling.shown import Said
 from tenku.sampling.solvers import Velocity, euler
-from tenku.sampling.window import Window, velocity_of, what_is_told
+from tenku.sampling.window import Window, same_noise, sketch_of, velocity_of, what_is_told
 from tenku.types import Clip
 
 TURN = 0.381966  # of the circle, that the cuts go on at every step: the golden angle, which comes nowhere near twice
@@ -41,16 +42,18 @@ def circle(engine: Engine, plan: Plan, report: Callable[[int, Callable[[], Clip]
     motion = _motion(engine, plan, whole)
     shape = (1, groups, whole.rows, whole.columns, engine.codec.config.channels)
     x = rng.normal(shape, plan.seed, "noise", 0)
-    told = what_is_told(engine, plan, stilled(motion[:, [groups, *range(1, 1 + groups)]]), whole, 0)
+    told = what_is_told(engine, plan, [stilled(motion[:, [groups, *range(1, 1 + groups)]])], whole, 0)
 
-    def sketch(prompt: str) -> Tensor:  # of the groups, 1 S R Q C
+    def sketch(one: Said) -> Tensor:  # of the groups, 1 S R Q C
         assert told is not None
-        return told.tokens(prompt)[..., -shape[-1] :].unflatten(1, (1 + groups, *shape[2:4]))[:, 1:]
+        return told.tokens(one)[..., -shape[-1] :].unflatten(1, (1 + groups, *shape[2:4]))[:, 1:]
 
     pictures = None
     if told is not None and plan.sketched:
-        pictures, drawn = told.pictures(plan.prompt), sketch(plan.prompt).flatten(1, 3)
-        x = flow.interpolate(drawn, x.flatten(1, 3), torch.full((1, 1), plan.start)).view(shape)
+        drawn, pictures = sketch_of(engine, plan, told)
+        drawn = drawn[:, whole.tokens_per_step :]
+        noise = same_noise(whole, plan.seed, shape[-1])[:, whole.tokens_per_step :]
+        x = flow.interpolate(drawn, noise, torch.full((1, 1), plan.start)).view(shape)
     velocity = _velocity(engine, plan, whole, motion, sketch)
 
     def on_step(index: int, x: Tensor, v: Tensor, sigma: float) -> None:
@@ -76,7 +79,7 @@ def _motion(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
 
 
 def _velocity(
-    engine: Engine, plan: Plan, whole: Grid, motion: Tensor, sketch: Callable[[str], Tensor]
+    engine: Engine, plan: Plan, whole: Grid, motion: Tensor, sketch: Callable[[Said], Tensor]
 ) -> Velocity:
     """The velocity of the circle's groups, 1 S R Q C, from windows that are cut elsewhere at every call."""
     groups, size = whole.steps - 1, engine.longest - 1
@@ -91,12 +94,12 @@ def _velocity(
         grid = Grid(1 + count, whole.rows, whole.columns, whole.seconds_per_step)
         before = (first - 1) % groups
 
-        def seen_so(prompt: str) -> Tensor:
-            drawn = sketch(prompt)
+        def seen_so(one: Said) -> Tensor:
+            drawn = sketch(one)
             return torch.cat([still(drawn[:, before, None], engine.codec), drawn[:, turn]], 1).flatten(1, 3)
 
         rows = stilled(motion[:, [1 + before, *(1 + g for g in turn)]])
-        told = what_is_told(engine, plan, rows, grid, 1 + before, sketch=seen_so)
+        told = what_is_told(engine, plan, [rows], grid, 1 + before, sketch=seen_so)
         known = torch.zeros(grid.tokens, dtype=torch.bool)
         latents = torch.zeros(1, grid.tokens, shape[-1])
         seconds = (torch.tensor([before + 0.5, *(g + 0.5 for g in turn)]) * whole.seconds_per_step)

@@ -58,14 +58,15 @@ def lead(
 def there_and_back(rows: np.ndarray, aspect: float) -> np.ndarray:
     """A motion M STATE that ends where it begins: half of one that does not, there and, as smoothly, back.
 
-    What is taken of it is the half that shows most: in which things are in the picture the longest.
+    What is taken of it is the half that shows most: in which things are in the picture the longest. It begins on the
+    way, as fast as it is on the whole: one that begins where it turns is seen to stop there.
     """
     count = len(rows) - 1
     limit = math.tan(FOV / 2) * np.array([aspect, 1.0])
     things = seen(torch.from_numpy(rows)).numpy()[:, CAMERA:].reshape(len(rows), THINGS, THING)
     out = (things[..., 0] > 0.5) & (np.abs(things[..., 1:3]) > limit).any(-1)
     first = int(np.argmin([out[i : i + count // 2 + 1].sum() for i in range(count - count // 2 + 1)]))
-    at = first + (1 - np.cos(2 * np.pi * np.arange(len(rows)) / count)) / 2 * (count // 2)
+    at = first + (1 + np.sin(2 * np.pi * (np.arange(len(rows)) / count + 1 / 8))) / 2 * (count // 2)
     low = np.floor(at).astype(int).clip(0, count - 1)
     share = (at - low)[:, None]
     return (1 - share) * rows[low] + share * rows[low + 1]
@@ -85,9 +86,14 @@ def carried(rows: np.ndarray, end: np.ndarray) -> np.ndarray:
     return rows
 
 
+def samples_of(motion: Tensor) -> np.ndarray:
+    """A motion 1 T CHANNELS as plain samples M STATE."""
+    return plain(motion[0].reshape(-1, STATE)).double().numpy()
+
+
 def on_samples(motion: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
     """Applies a change of plain samples M STATE to a motion 1 T CHANNELS."""
-    changed = change(plain(motion[0].reshape(-1, STATE)).double().numpy())
+    changed = change(samples_of(motion))
     return scaled(torch.from_numpy(changed).float()).reshape(motion.shape)
 
 

@@ -5,7 +5,7 @@ Legend: N canvas tokens, K known tokens, T of both, C channels, F what a token i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,17 +16,19 @@ from torch import Tensor
 from tenku import __version__
 from tenku.director import spelt
 from tenku.engines.bundled import Engine, load
+from tenku.model.motion import PARTS
 from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
 from tenku.sampling.canvas import FIRM, Tokens, leader, restore, still, tokens
 from tenku.sampling.circle import circle
+from tenku.sampling.control import samples_of
+from tenku.sampling.known import known
 from tenku.sampling.modes import hashed, setting
-from tenku.sampling.moves import Moves, coming_to, motion_of
+from tenku.sampling.moves import Moves
 from tenku.sampling.plan import Plan, Round, plan, rounds
+from tenku.sampling.shown import Shown
 from tenku.sampling.window import Window, sketched, solve, upon_sketch, what_is_told
 from tenku.types import Clip
-
-ALIKE = 0.25  # mean square by which a sketch and pictures may differ in latents, and still be of one clip (dev/LOG.md)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Result:
     """A finished clip and what made it."""
 
     clip: Clip
-    record: dict[str, Any]  # request, plan and versions: enough to make the clip again
+    record: dict[str, Any]  # request, plan, what it shows and versions: enough to make the clip again, and to go on
     notes: tuple[str, ...]  # what of the prompt was read otherwise, or not at all
     model: str  # the model's name
     weights_sha256: str
@@ -63,12 +65,13 @@ class Result:
 
 def generate(
     request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None,
-    clips: Mapping[str, Clip] | None = None, on_round: Callable[[Saved], None] | None = None,
-    saved: Saved | None = None, **fields: Any,
+    clips: Mapping[str, Clip] | None = None, shown: Mapping[str, Any] | None = None,
+    on_round: Callable[[Saved], None] | None = None, saved: Saved | None = None, **fields: Any,
 ) -> list[Result]:
     """Makes the clips of a request: `generate("a red ball bouncing on a beach", seconds=2, seed=7)`.
 
-    clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`).
+    clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`); shown: what
+    the records of inputs say that they show, by the names that the request has for them.
     on_round: called after every round of a request of one sample; saved: what it was called with, in another process,
     for the same request and weights. Returns one Result per sample. Every sample is computed by itself, so it is the
     same alone or among others. Raises UserError for a request that cannot be.
@@ -78,7 +81,7 @@ def generate(
     request = replace(request, prompt=spelt(request.prompt))
     engine = load(request.model)
     assert request.samples == 1 or not (on_round or saved), "rounds are saved of one sample"
-    made = setting(request, clips)
+    made = setting(request, clips, shown)
     grid = engine.codec.grid(made.frames, request.size.height, request.size.width, request.fps)
     given = tokens(made.canvas, engine.codec) if made.canvas else None
     done = given.known.flatten(1).all(1).tolist() if given else []
@@ -86,15 +89,16 @@ def generate(
     steps = (Round(0, 0, grid.steps, grid.steps),) if cyclic else rounds(grid.steps, engine.longest, done)
     more = {"frames": made.frames, "rounds": steps, **made.more}
     made_so = [plan(single, grid.steps, engine.longest, **more) for single in request.each()]
-    pasts = [_past(engine, one, grid, given) for one in made_so]
+    pasts = [known(engine, one, made.placed) for one in made_so]
     plans = [sketched(engine, one) for one, _ in pasts]
     total = sum(len(p.rounds) * p.steps_a_round for p in plans)
     said = (request.prompt, request.negative_prompt, *(text for _, text in request.captions))
     notes = tuple(dict.fromkeys(note for text in said for note in engine.notes(text)))
     results = []
-    for i, (single, one, (_, past)) in enumerate(zip(hashed(request).each(), plans, pasts, strict=True)):
-        clip = dream(engine, one, _counted(on_step, i * total // len(plans), total), given, saved, on_round, past)
-        record = {"request": single.to_json(), "plan": one.to_dict(), "tenku": __version__}
+    for i, (single, one, (_, worlds)) in enumerate(zip(hashed(request).each(), plans, pasts, strict=True)):
+        counted = _counted(on_step, i * total // len(plans), total)
+        clip, seen = dream(engine, one, counted, given, saved, on_round, worlds)
+        record = {"request": single.to_json(), "plan": one.to_dict(), "shown": seen, "tenku": __version__}
         results.append(Result(clip, record, notes, engine.name, engine.weights_sha256))
     return results
 
@@ -113,23 +117,21 @@ def _counted(on_step: Callable[[Step], None] | None, done: int, total: int) -> R
 @torch.inference_mode()
 def dream(
     engine: Engine, plan: Plan, report: Report | None = None, given: Tokens | None = None, saved: Saved | None = None,
-    on_round: Callable[[Saved], None] | None = None, past: Tensor | None = None,
-) -> Clip:
+    on_round: Callable[[Saved], None] | None = None, worlds: Sequence[Tensor] = (),
+) -> tuple[Clip, dict[str, Any] | None]:
     """Samples a plan, round by round, and decodes it. In each round motion is dreamt first, then what it looks like.
 
-    past: the motion 1 T C of the given pictures that it goes on from, where that is known.
+    worlds: the motions 1 T C that are known (`known.known`). Also returns what the clip shows, where that can be said.
     """
     if plan.cyclic:
-        return circle(engine, plan, report)
+        return circle(engine, plan, report), None
     whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
     latents = torch.zeros(1, whole.steps, whole.rows, whole.columns, engine.codec.config.channels)
     done = torch.zeros(whole.steps, whole.rows, whole.columns, dtype=torch.bool)
     if given is not None:
         latents, done = given.latents.clone(), given.known.clone()
-    moves = Moves(engine, plan, whole)
+    moves = Moves(engine, plan, whole, worlds)
     drawn = _drawn(engine, plan, whole, given)
-    if past is not None:
-        moves.rows[:, : past.shape[1]], moves.there[: past.shape[1]] = past, [True] * past.shape[1]
     if saved:
         latents, moves.rows, drawn = saved.latents.clone(), saved.rows.clone(), saved.drawn.clone()
     for number, part in enumerate(plan.rounds):
@@ -155,50 +157,30 @@ def dream(
             drawn[max(0, engine.codec.frames(part.start)) : engine.codec.frames(part.stop)] = pictures
         if on_round:
             on_round(_saved(moves, number, latents, done, given, drawn))
-    return decode(engine, plan, latents, given, drawn)
+    return decode(engine, plan, latents, given, drawn), _shown(moves)
+
+
+def _shown(moves: Moves) -> dict[str, Any] | None:
+    """What a finished clip shows, as its record has it; None where that cannot be said in words, seeds and motion."""
+    plan = moves.plan
+    if moves.engine.motion is None or any(one.scenery is None for one in plan.said):
+        return None
+    every = moves.whole.seconds_per_step / PARTS
+    worlds = tuple(samples_of(rows)[PARTS - 1 :] for rows in (moves.rows, *moves.others))
+    first, stop = plan.crop or (0, plan.frames)
+    return Shown(every, plan.said, worlds).part(first / plan.fps, (stop - 1) / plan.fps).to_json()
 
 
 def _drawn(engine: Engine, plan: Plan, whole: Grid, given: Tokens | None) -> Tensor:
     """Room for a clip's sketch, uint8 F H W 3, in whole latents; what is given of it is there."""
     frames, height, width = engine.codec.shape(whole)
-    if not plan.sketched or (given is not None and not plan.continues):
+    if not plan.sketched:
         return torch.zeros(0, height, width, 3, dtype=torch.uint8)
     if given is None:
         return torch.zeros(frames, height, width, 3, dtype=torch.uint8)
     size = given.canvas.frames.shape
     more = ((0, frames - size[0]), (0, height - size[1]), (0, width - size[2]), (0, 0))
     return torch.from_numpy(np.pad(given.canvas.frames, more, mode="edge"))
-
-
-@torch.inference_mode()
-def _past(engine: Engine, plan: Plan, whole: Grid, given: Tokens | None) -> tuple[Plan, Tensor | None]:
-    """The motion 1 T C of a clip that is gone on from, where its prompt and seed are known; and the plan from there on.
-
-    It is dreamt again. Where its sketch is not like the pictures, it is of another model, or only said to be theirs.
-    """
-    if not plan.continues:
-        return plan, None
-    after, unlike = replace(plan, moves=()), replace(plan, moves=(), continues=0, scenery=None)
-    grid = engine.codec.grid(plan.continues, plan.height, plan.width, plan.fps)
-    prompt, seed = plan.moves or ("", 0)
-    alone = replace(plan, prompt=prompt, seed=seed, frames=plan.continues, rounds=rounds(grid.steps, engine.longest),
-                    captions=(), moves=(), camera="", tracks=(), motion=1.0, continues=0)
-    rows = motion_of(engine, alone, grid)
-    told = what_is_told(engine, alone, rows, grid, 0)
-    if told is None or given is None:
-        return unlike, None
-    sketch = told.tokens(prompt)[..., -engine.codec.config.channels :]
-    until = engine.codec.grid(plan.begins + 1, plan.height, plan.width, plan.fps)
-    first = until.steps - 1
-    # the first step of a clip that begins later is its first frame alone, standing still: no step of the whole one
-    from_step = grid.tokens_per_step if first else 0
-    off = sketch[:, from_step:] - given.latents[:, first:][:, : grid.steps].flatten(1, 3)[:, from_step:]
-    if off.square().mean() > ALIKE:
-        return unlike, None
-    if not first:
-        return after, rows
-    leads = replace(after, frames=plan.begins + 1, rounds=rounds(until.steps, engine.longest), continues=0)
-    return after, torch.cat([coming_to(engine, leads, until, rows), rows[:, 1:]], 1)
 
 
 def _saved(
@@ -237,11 +219,11 @@ def _round(
     seconds = ((torch.arange(part.known, part.end) - 0.5).clamp(min=0) * whole.seconds_per_step)
     window = Window(grid, pictures.flatten(1, 3), known.flatten(), told,
                     seconds.repeat_interleave(grid.tokens_per_step))
-    lead = None if given is None or plan.continues else leader(given, steps, (~window.known).nonzero()[:, 0])
+    lead = None if given is None or plan.sketched else leader(given, steps, (~window.known).nonzero()[:, 0])
     window, drawn = upon_sketch(engine, plan, window)
     dreamer = engine.dreamer(engine.transformer, scale_of(grid))
     x = solve(plan, dreamer, window, ("noise", number), lead, show)
-    if drawn is None or (given is not None and not plan.continues):  # what is given has no sketch to lie upon
+    if drawn is None:
         return x, None
     first, last = (max(0, engine.codec.frames(step - part.known)) for step in (part.start, part.stop))
     return x, ((drawn[0, first:last] + 1) * 127.5).round().to(torch.uint8)

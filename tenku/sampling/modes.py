@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from tenku.errors import UserError
 from tenku.inputs import HASH, Given
 from tenku.request import GROUP, MAX_PIXELS, Request, whole
 from tenku.sampling.canvas import FIRM, Canvas
+from tenku.sampling.shown import Placed, Shown
 from tenku.types import Clip, Size
 
 
@@ -29,97 +30,113 @@ class Setting:
 
     frames: int  # of the clip as it is dreamt: 1 + a multiple of GROUP, or the multiple itself where time is a circle
     canvas: Canvas | None = None
+    placed: tuple[Placed, ...] = ()  # what is given, where it is ours and says what it shows
     more: Mapping[str, Any] = field(default_factory=dict)  # of the Plan's fields
 
 
-class Take(Protocol):
-    """An input at the request's size and rate, or uncut, near that size."""
+class Inputs:
+    """What a request is given: clips at its size and rate, and what they show."""
 
-    def __call__(self, given: Given, uncut: bool = False) -> Clip: ...
+    def __init__(self, request: Request, clips: Mapping[str, Clip], shown: Mapping[str, Any]) -> None:
+        self.request, self.clips, self.shown = request, clips, shown
 
-
-def setting(request: Request, clips: Mapping[str, Clip] | None = None) -> Setting:
-    """The setting of a request. Raises UserError for inputs that are missing, broken, or do not fit.
-
-    clips: inputs that are at hand already, by their "sha256:..."; others are read from their files.
-    """
-
-    size = request.size
-
-    def take(given: Given, uncut: bool = False) -> Clip:
-        clip = clips.get(given.source) if clips else None
+    def take(self, given: Given, uncut: bool = False) -> Clip:
+        """An input; uncut, near the request's size."""
+        size, fps = self.request.size, self.request.fps
+        clip = self.clips.get(given.source)
         if clip is None:
-            clip = untrusted.read_at(located(given.source), request.fps, (size.width, size.height))
+            clip = untrusted.read_at(located(given.source), fps, (size.width, size.height))
         return clip if uncut else fitted(clip, size)
 
-    made = _MODES[request.mode](request, take)
+    def placed(self, *at: tuple[Given, Clip, int]) -> tuple[Placed, ...]:
+        """Inputs with the frame where each begins, if of all of them is said what they show.
+
+        Only what fills latent steps is known to the painter.
+        """
+        found = [Placed(clip, first, shown) for given, clip, first in at
+                 if (shown := Shown.from_json(self.shown.get(given.source))) and len(clip.frames) % GROUP == 1]
+        return tuple(found) if len(found) == len(at) else ()
+
+
+def setting(
+    request: Request, clips: Mapping[str, Clip] | None = None, shown: Mapping[str, Any] | None = None
+) -> Setting:
+    """The setting of a request. Raises UserError for inputs that are missing, broken, or do not fit.
+
+    clips: inputs that are at hand already, by their "sha256:..."; others are read from their files. shown: what inputs
+    show, by their sources, as their manifests have it (`Shown.to_json`).
+    """
+    size, made = request.size, _MODES[request.mode](request, Inputs(request, clips or {}, shown or {}))
     if made.frames * size.width * size.height * request.samples > MAX_PIXELS:
         raise UserError(f"{made.frames} frames of {size} are more than fits", f"at most {MAX_PIXELS / 1e6:.0f} million "
                         "pixels: shorter inputs, or a smaller size")
     return made
 
 
-def _generate(request: Request, take: Take) -> Setting:
+def _generate(request: Request, inputs: Inputs) -> Setting:
     """From words; keyframes are pictures, or clips, at their times."""
     if not request.inputs:
         return Setting(request.frames)
     canvas = Canvas.empty(request.frames, request.size.height, request.size.width)
     for given in request.inputs:
-        canvas.put(take(given), round(given.at * request.fps), given.strength)
-    return Setting(request.frames, canvas)
+        clip = inputs.take(given)
+        canvas.put(clip, round(given.at * request.fps), given.strength)
+    alone = len(request.inputs) == 1 and (canvas.weight[: len(clip.frames)] == FIRM).all()
+    return Setting(request.frames, canvas, inputs.placed((request.inputs[0], clip, 0)) if alone else ())
 
 
-def _extend(request: Request, take: Take) -> Setting:
+def _extend(request: Request, inputs: Inputs) -> Setting:
     """Goes on from a clip's end, or comes to its beginning."""
-    clip = take(request.inputs[0])
+    clip = inputs.take(request.inputs[0])
     have = len(clip.frames)
     frames = request.length([have])
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
     begins = 0 if request.way == "forwards" else frames - have
     canvas.put(clip, begins)
-    led = begins and (request.camera or request.tracks)  # from the clip's first frame on
-    if request.moves and have % GROUP == 1 and begins % GROUP == 0 and not led:
-        return Setting(frames, canvas, {"continues": have, "begins": begins})
-    return Setting(frames, canvas, {"moves": (), "scenery": None})
+    return Setting(frames, canvas, inputs.placed((request.inputs[0], clip, begins)))
 
 
-def _blend(request: Request, take: Take) -> Setting:
+def _blend(request: Request, inputs: Inputs) -> Setting:
     """Two clips become one: a way from one's end to the other's beginning, or one turning into the other."""
-    before, after = (take(given) for given in request.inputs)
+    before, after = (inputs.take(given) for given in request.inputs)
+    one, other = request.inputs
     frames = request.length([len(before.frames), len(after.frames)])
     if request.way == "transition":
         canvas = Canvas.empty(frames, request.size.height, request.size.width)
         canvas.put(before, 0)
         canvas.put(after, frames - len(after.frames))
-        return Setting(frames, canvas)
+        placed = inputs.placed((one, before, 0), (other, after, frames - len(after.frames)))
+        return Setting(frames, canvas, placed)
     if frames == 1:
         raise UserError("a morph of one frame cannot be", f"two clips of more than {GROUP} frames, or a transition")
     share = np.linspace(0, 1, frames)[:, None, None, None]  # of the second
     mixed = (1 - share) * before.frames[:frames] + share * after.frames[:frames]
     canvas = Canvas(mixed.round().astype(np.uint8), np.zeros((frames, *mixed.shape[1:3]), np.uint8))
     canvas.weight[[0, -1]] = FIRM
-    return Setting(frames, canvas, {"start": request.strength})
+    return Setting(frames, canvas, inputs.placed((one, before, 0), (other, after, 0)), {"start": request.strength})
 
 
-def _loop(request: Request, take: Take) -> Setting:
+def _loop(request: Request, inputs: Inputs) -> Setting:
     """A circle of time; a clip that is given is led back to its beginning within `seconds`."""
     if not request.inputs:
-        return Setting(request.length([]), None, {"cyclic": True})
-    clip = take(request.inputs[0])
+        return Setting(request.length([]), more={"cyclic": True})
+    clip = inputs.take(request.inputs[0])
     have = len(clip.frames)
     again = min(have, GROUP)  # frames of its beginning that are seen after the way back
     frames = whole(request.length([have]) + again)
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
     canvas.put(clip, 0)
     canvas.put(Clip(clip.frames[:again], clip.fps), frames - again)
-    return Setting(frames, canvas, {"crop": (0, frames - again)})
+    placed = inputs.placed((request.inputs[0], clip, 0))
+    placed = (*placed, *(replace(one, first=frames - again) for one in placed))
+    return Setting(frames, canvas, placed, {"crop": (0, frames - again)})
 
 
-def _edit(request: Request, take: Take) -> Setting:
+def _edit(request: Request, inputs: Inputs) -> Setting:
     """The clip again: nearer to the prompt, within or without a mask, on a larger canvas, or between spans kept."""
     around = request.way == "around"
     source = request.inputs[0]
-    clip, inside = (_framed(take(source, uncut=True), request) if around else (take(source), None))
+    clip, inside = (_framed(inputs.take(source, uncut=True), request) if around else (inputs.take(source), None))
     have = len(clip.frames)
     frames = whole(have)
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
@@ -127,17 +144,18 @@ def _edit(request: Request, take: Take) -> Setting:
     if inside is not None:
         canvas.weight[:have] = inside
     elif request.mask:
-        white = take(Given(request.mask)).frames.max(-1)
+        white = inputs.take(Given(request.mask)).frames.max(-1)
         white = np.where(white[np.arange(have).clip(0, len(white) - 1)] >= 128, np.uint8(FIRM), np.uint8(0))
         canvas.weight[:have] = FIRM - white if request.way == "inside" else white
     for begin, end in request.keep:
         canvas.weight[round(begin * request.fps) : min(have, round(end * request.fps) + 1)] = FIRM
     start = 1.0 if around or request.keep else request.strength
     crop = (0, have) if have < frames else None
-    return Setting(frames, canvas, {"start": start, "crop": crop})
+    placed = () if around else inputs.placed((source, clip, 0))  # around it, the camera sees more
+    return Setting(frames, canvas, placed, {"start": start, "crop": crop})
 
 
-_MODES: dict[str, Callable[[Request, Take], Setting]] = {
+_MODES: dict[str, Callable[[Request, Inputs], Setting]] = {
     "generate": _generate, "extend": _extend, "blend": _blend, "loop": _loop, "edit": _edit,
 }
 

@@ -5,7 +5,7 @@ Legend: T latent steps of a window, C numbers of a row of motion, N tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,9 +15,9 @@ from torch import Tensor
 from tenku import rng
 from tenku.engines.bundled import Engine
 from tenku.model import flow
-from tenku.model.motion import CHANNELS, PARTS, motion_from, plain, steps_of, stretched, timeline, told_of
+from tenku.model.motion import CHANNELS, PARTS, motion_from, steps_of, stretched, timeline, told_of
 from tenku.model.patches import Grid, scale_of
-from tenku.sampling.control import STATE, carried, lead, on_samples, on_steps, times
+from tenku.sampling.control import STATE, carried, lead, on_samples, on_steps, samples_of, times
 from tenku.sampling.plan import Plan, Round
 from tenku.sampling.window import Window, solve, what_is_told
 
@@ -30,33 +30,46 @@ Change = Callable[[np.ndarray], np.ndarray]  # of samples in plain units: metres
 class Moves:
     """The motion of a clip as it becomes known, step by step."""
 
-    def __init__(self, engine: Engine, plan: Plan, whole: Grid) -> None:
+    def __init__(self, engine: Engine, plan: Plan, whole: Grid, worlds: Sequence[Tensor] = ()) -> None:
+        """worlds: the motions 1 K C that are known, of the first the beginning, of others all."""
         self.engine, self.plan, self.whole = engine, plan, whole
         self.rows = torch.zeros(1, whole.steps, CHANNELS)
         self.there = [False] * whole.steps
+        self.others = tuple(worlds[1:])
+        if worlds:
+            count = worlds[0].shape[1]
+            self.rows[:, :count], self.there[:count] = worlds[0], [True] * count
 
-    def of(self, part: Round, number: int, pictures: Tensor, known: Tensor) -> Tensor:
-        """The motion of a round's window, 1 T C, given its latents 1 T R Q C and which of its tokens are known."""
+    def of(self, part: Round, number: int, pictures: Tensor, known: Tensor) -> list[Tensor]:
+        """The motions of a round's window, 1 T C each, given its latents 1 T R Q C and which of its tokens are known.
+
+        The first is dreamt, as far as it is not known.
+        """
+        first = self._first(part, number, pictures, known)
+        return [first, *(self._seen(part, rows) for rows in self.others)]
+
+    def _first(self, part: Round, number: int, pictures: Tensor, known: Tensor) -> Tensor:
         if self.engine.motion is None:
             return self.rows[:, part.known : part.end]
         there = self.there[part.known : part.end]
         if all(there):
-            return self._seen(part)
+            return self._seen(part, self.rows)
         head = there.index(False) if False in there else len(there)
         continues = head > 0 and not any(there[head:])
-        before = self._seen(part)[:, : head if continues else 0]
+        before = self._seen(part, self.rows)[:, : head if continues else 0]
         count = 1
-        if not continues and known.any() and not self.plan.moves:
+        if not continues and known.any():
             count = CANDIDATES
         found = [self._dreamt(part, number, before, i) for i in range(count)]
         best = found[0] if count == 1 else min(found, key=lambda rows: self.unlikely(rows, pictures, known, part.known))
-        self.rows[:, part.known : part.end] = best
+        head = before.shape[1]
+        self.rows[:, part.known + head : part.end] = best[:, head:]
         self.there[part.known : part.end] = [True] * (part.end - part.known)
         return best
 
-    def _seen(self, part: Round) -> Tensor:
+    def _seen(self, part: Round, rows: Tensor) -> Tensor:
         """The rows of a window. One that begins inside the clip begins with a still, as clips do."""
-        rows = self.rows[:, part.known : part.end].clone()
+        rows = rows[:, part.known : part.end].clone()
         return stilled(rows) if part.known else rows
 
     def _dreamt(self, part: Round, number: int, before: Tensor, candidate: int) -> Tensor:
@@ -105,8 +118,8 @@ class Moves:
         at = known.flatten().nonzero()[:, 0]
         data = pictures.flatten(1, 3)[:, at]
         dreamer = self.engine.dreamer(self.engine.transformer, scale_of(grid))
-        of = what_is_told(self.engine, self.plan, rows, grid, first, known.flatten(1).any(1))
-        told = None if of is None else of.tokens(self.plan.prompt)[:, at].to(self.engine.device)
+        of = what_is_told(self.engine, self.plan, [rows], grid, first, known.flatten(1).any(1))
+        told = None if of is None else of.tokens(self.plan.said[0])[:, at].to(self.engine.device)
         positions = grid.positions()[at].to(self.engine.device)
         velocity = dreamer.velocity(self.plan.prompt, data[:, :0].to(self.engine.device), positions, told)
         noise = rng.normal(tuple(data.shape), self.plan.seed, "judge")
@@ -118,9 +131,9 @@ class Moves:
 
 
 @torch.inference_mode()
-def motion_of(engine: Engine, plan: Plan, whole: Grid) -> Tensor:
-    """The motion 1 T C of a plan of which no picture is given."""
-    moves = Moves(engine, plan, whole)
+def motion_of(engine: Engine, plan: Plan, whole: Grid, known: Sequence[Tensor] = ()) -> Tensor:
+    """The motion 1 T C of a plan of which no picture is given; known: its beginning, 1 K C, where there is one."""
+    moves = Moves(engine, plan, whole, known)
     for number, part in enumerate(plan.rounds):
         shape = (1, part.end - part.known, whole.rows, whole.columns, engine.codec.config.channels)
         moves.of(part, number, torch.zeros(shape), torch.zeros(shape[1:4], dtype=torch.bool))
@@ -132,12 +145,12 @@ def coming_to(engine: Engine, plan: Plan, whole: Grid, then: Tensor) -> Tensor:
 
     Each is carried as a whole to where it has to end. Physics does not run backwards, so it is dreamt forwards.
     """
-    wanted = plain(then[0].reshape(-1, STATE)).double().numpy()[PARTS - 1 : PARTS + 1]
+    wanted = samples_of(then)[PARTS - 1 : PARTS + 1]
     found: list[tuple[float, Tensor]] = []
     for candidate in range(CANDIDATES):
         rows = motion_of(engine, replace(plan, seed=plan.seed + candidate), whole)
         moved = on_samples(rows, lambda samples: carried(samples, wanted[0]))
-        ends = plain(moved[0].reshape(-1, STATE)).double().numpy()[-2:]
+        ends = samples_of(moved)[-2:]
         found.append((float(np.square((ends[1] - ends[0]) - (wanted[1] - wanted[0])).sum()), moved))
     return min(found, key=lambda pair: pair[0])[1]
 

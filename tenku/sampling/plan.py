@@ -12,8 +12,10 @@ from typing import Any
 
 from tenku.inputs import Pose
 from tenku.request import Request
+from tenku.sampling.shown import Said
 
 NEGATIVE = 3.0  # how hard the prompt pulls away from a negative one where nothing is said of it
+LEAST = 0.1  # of the steps are made upon a sketch, however little noise it gets
 OVERLAP = 2  # latent steps of the past that a later round sees
 
 
@@ -41,23 +43,19 @@ class Plan:
     steps: int  # denoising steps from noise alone
     guidance: float
     rounds: tuple[Round, ...]
-    captions: tuple[tuple[float, str], ...] = ()  # (seconds, prompt from then on); the prompt itself holds from 0
+    said: tuple[Said, ...]  # what is to be seen, from 0 on; where pictures show what stands around, no seed says it
     start: float = 1.0  # the noise level that dreaming starts from; below 1, from what is given, or from a sketch
     sketched: bool = False  # it is dreamt from its sketch, for all that it shows is told
     cyclic: bool = False  # after the last frame comes the first
     crop: tuple[int, int] | None = None  # frames first..last + 1 that leave; None: all
-    moves: tuple[str, int] | tuple[()] = ()  # prompt and seed of the motion, where it is another clip's
-    continues: int = 0  # frames, whole groups and one, that are that very clip: only they move so
-    begins: int = 0  # the frame with which that clip begins
-    scenery: int | None = None  # seed of what stands around the stage; None: not said, pictures are given that show it
     camera: str | tuple[Pose, ...] = ""
     tracks: tuple[tuple[tuple[float, ...], ...], ...] = ()
     motion: float = 1.0
 
     @property
     def steps_a_round(self) -> int:
-        """As many of the steps as lie below the noise level that dreaming starts from."""
-        return max(1, round(self.steps * self.start))
+        """As many of the steps as lie below the noise level that dreaming starts from; more upon a sketch."""
+        return max(1, round(self.steps * max(self.start, LEAST * self.sketched)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, for the manifest."""
@@ -99,10 +97,10 @@ def pull(request: Request) -> float:
     return NEGATIVE if request.negative_prompt and request.guidance == 1 else request.guidance
 
 
-def _scenery(request: Request) -> int | None:
-    if request.moves:
-        return request.moves[1]
-    return None if request.inputs else request.seed
+def said(request: Request, scenery: int | None) -> tuple[Said, ...]:
+    """What a request asks to be seen; what a caption leaves open the prompt says."""
+    texts = [(0.0, request.prompt), *request.captions]
+    return tuple(Said(start, text, request.prompt, scenery) for start, text in texts)
 
 
 def plan(request: Request, steps: int, longest: int, **more: Any) -> Plan:
@@ -110,8 +108,8 @@ def plan(request: Request, steps: int, longest: int, **more: Any) -> Plan:
     made = Plan(
         prompt=request.prompt, negative_prompt=request.negative_prompt, width=request.size.width,
         height=request.size.height, frames=request.frames, fps=request.fps, seed=request.seed,
-        steps=request.steps, guidance=pull(request), rounds=rounds(steps, longest), captions=request.captions,
-        moves=request.moves, scenery=_scenery(request), camera=request.camera, motion=request.motion,
+        steps=request.steps, guidance=pull(request), rounds=rounds(steps, longest),
+        said=said(request, None if request.inputs else request.seed), camera=request.camera, motion=request.motion,
         tracks=tuple(track.points for track in request.tracks),
     )
     return replace(made, **more)

@@ -20,6 +20,7 @@ from tenku.model.patches import Grid
 from tenku.model.rays import beats
 from tenku.sampling.guidance import guided, led, scheduled
 from tenku.sampling.plan import Plan
+from tenku.sampling.shown import Said, shares
 from tenku.sampling.solvers import Velocity, euler
 from tenku.world.mentions import filmed
 from tenku.world.motion import CAMERA, STATE, THING, THINGS
@@ -27,16 +28,16 @@ from tenku.world.motion import CAMERA, STATE, THING, THINGS
 # How hard the prompt pulls on each network; 0: as the request says. Motion that is pulled more obeys its words, but
 # its things come too near, rise too high and are not rigid (dev/LOG.md).
 GUIDANCE = {"motion": 1.5, "noise": 0.0}
-UPON = 0.1  # noise level at which a sketch is painted upon: the more, the farther from the truth (dev/LOG.md)
-FADE = 0.5  # seconds in which one caption gives way to the next
+UPON = 0.02  # noise level at which a sketch is painted upon: the more, the farther from the truth (dev/LOG.md)
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a window's tokens are told of its motion, and of a prompt's things and place; and its sketch."""
+    """What a window's tokens are told of its motion, and of things and places that are said; and its sketch."""
 
-    tokens: Callable[[str], Tensor]  # under a prompt, 1 T F + C
-    pictures: Callable[[str], Tensor]  # what is sketched, 1 frames H W 3 in [-1, 1]
+    tokens: Callable[[Said], Tensor]  # 1 T F + C
+    pictures: Callable[[Said], Tensor]  # what is sketched, 1 frames H W 3 in [-1, 1]
+    seconds: Tensor  # of the frames
 
 
 @dataclass(frozen=True)
@@ -53,79 +54,78 @@ class Window:
 Show = Callable[[int, Tensor], None]  # steps done, the canvas tokens as they look so far, 1 N C
 
 
-def captions(plan: Plan, stream: str) -> list[tuple[float, str]]:
-    """When each prompt begins to hold, in seconds. The motion of another clip follows that clip's prompt.
-
-    A camera of which nothing is said stands still, unless pictures show what it does.
-    """
+def heard(plan: Plan, stream: str) -> tuple[Said, ...]:
+    """What each network hears. A camera of which nothing is said stands still, unless pictures show what it does."""
     if stream != "motion":
-        return [(0.0, plan.prompt), *plan.captions]
-    asked = [(0.0, plan.moves[0])] if plan.moves else [(0.0, plan.prompt), *plan.captions]
-    if plan.camera or plan.scenery is None:
-        return asked
-    return [(start, filmed(text)) for start, text in asked]
+        return plan.said
+    return tuple(one if plan.camera or one.scenery is None else replace(one, text=filmed(one.text))
+                 for one in plan.said)
 
 
-def shares(starts: Sequence[float], seconds: Tensor) -> Tensor:
-    """How much each caption says at each time T, adding up to one: M T. One fades into the next around its start."""
-    begun = torch.stack([((seconds - start) / FADE + 0.5).clamp(0, 1) for start in starts])
-    begun[0] = 1.0
-    return begun - torch.cat([begun[1:], torch.zeros_like(begun[:1])])
+def said_at(said: Sequence[Said], seconds: Tensor) -> list[tuple[Said, Tensor]]:
+    """What is said at some times T, and how much it is that, T; what is said at none of them is left out."""
+    parts = torch.from_numpy(shares(said, seconds.numpy())).float()
+    return [(one, part) for one, part in zip(said, parts, strict=True) if part.max() > 0]
 
 
 def what_is_told(
-    engine: Engine, plan: Plan, rows: Tensor, grid: Grid, first: int, drawn: Tensor | None = None,
-    sketch: Callable[[str], Tensor] | None = None,
+    engine: Engine, plan: Plan, worlds: Sequence[Tensor], grid: Grid, first: int, drawn: Tensor | None = None,
+    sketch: Callable[[Said], Tensor] | None = None,
 ) -> Told | None:
-    """What the tokens of a window are told of its motion, 1 T C; None for a model that is told nothing.
+    """What the tokens of a window are told of its motions, 1 T C each; None for a model that is told nothing.
 
     first: the latent step of the clip with which the window begins; drawn: bool T, the steps whose sketch is asked for,
-    and roughly, or all. sketch: that under a prompt, 1 N C, where there is one.
+    and roughly, or all. sketch: that of what is said, 1 N C, where there is one.
     """
     if engine.motion is None or engine.field is None:
         return None
     field, shape = engine.field, engine.codec.shape(grid)
     frame = torch.arange(shape[0]) + engine.codec.frames(first + 1) - 1
-    beat = beats(frame / plan.fps, plan.frames / plan.fps if plan.cyclic else None)
-
-    def said(prompt: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        looks, where, around = engine.told((prompt, plan.prompt), plan.scenery)
-        return without(rows, looks, len(plan.tracks)), looks, where, around
+    seconds, turn = frame / plan.fps, plan.frames / plan.fps if plan.cyclic else None
 
     @cache
-    def pictures(prompt: str) -> Tensor:
+    def known(one: Said) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        looks, where, around = engine.told((one.text, one.rest), one.scenery)
+        return without(worlds[one.world], looks, len(plan.tracks)), looks, where, around
+
+    @cache
+    def pictures(one: Said) -> Tensor:
         frames = None if drawn is None else engine.codec.spread(drawn[:, None, None], 1, 1).flatten()
-        return field.video(*said(prompt), beat, shape, frames)
+        return field.video(*known(one), beats(seconds - one.clock, turn), shape, frames)
 
     @cache
-    def tokens(prompt: str) -> Tensor:
+    def tokens(one: Said) -> Tensor:
         if sketch is not None:
-            seen = sketch(prompt)
+            seen = sketch(one)
         else:
-            seen = engine.codec.encode(pictures(prompt).to(engine.device)).flatten(1, 3).cpu()
-        return torch.cat([features(*said(prompt), grid), seen], -1)
+            seen = engine.codec.encode(pictures(one).to(engine.device)).flatten(1, 3).cpu()
+        return torch.cat([features(*known(one), grid), seen], -1)
 
-    return Told(tokens, pictures)
+    return Told(tokens, pictures, seconds)
+
+
+def sketch_of(engine: Engine, plan: Plan, told: Told) -> tuple[Tensor, Tensor]:
+    """A window's sketch, in which what is said gives way to what is said next: latents 1 T C, pictures 1 F H W 3."""
+    parts = said_at(plan.said, told.seconds)
+    if len(parts) == 1:
+        one = parts[0][0]
+        return told.tokens(one)[..., -engine.codec.config.channels :], told.pictures(one)
+    pictures = torch.stack([part[:, None, None, None] * told.pictures(one) for one, part in parts]).sum(0)
+    return engine.codec.encode(pictures.to(engine.device)).flatten(1, 3).cpu(), pictures
 
 
 def upon_sketch(engine: Engine, plan: Plan, window: Window) -> tuple[Window, Tensor | None]:
     """The window, and its sketch as pictures, 1 frames H W 3; none where it is not dreamt from its sketch."""
     if window.told is None or not plan.sketched:
         return window, None
-    asked = captions(plan, "noise")
-    parts = shares([start for start, _ in asked], window.seconds)
-    steps = parts[:, :: window.grid.tokens_per_step, None, None]
-    heard = [(part, engine.codec.spread(step, 1, 1)[..., None], text)
-             for part, step, (_, text) in zip(parts, steps, asked, strict=True) if part.max() > 0]
-    sketch = torch.stack([part[:, None] * window.told.tokens(text)[..., -engine.codec.config.channels :]
-                          for part, _, text in heard]).sum(0)
-    pictures = torch.stack([share * window.told.pictures(text) for _, share, text in heard]).sum(0)
+    sketch, pictures = sketch_of(engine, plan, window.told)
     return replace(window, latents=torch.where(window.known[:, None], window.latents, sketch)), pictures
 
 
 def sketched(engine: Engine, plan: Plan) -> Plan:
     """The plan, from a sketch where the engine draws one and all that it shows is told."""
-    if engine.motion is None or engine.field is None or plan.scenery is None or plan.start < 1:
+    told = engine.motion is not None and engine.field is not None and all(s.scenery is not None for s in plan.said)
+    if not told or plan.start < 1:
         return plan
     return replace(plan, start=UPON, sketched=True)
 
@@ -138,6 +138,14 @@ def without(rows: Tensor, looks: Tensor, led: int) -> Tensor:
     return samples.flatten(2)
 
 
+def same_noise(grid: Grid, seed: int, channels: int) -> Tensor:
+    """Noise for painting upon a sketch, 1 T C, the same at all times: what rests flickers half as much (dev/LOG.md).
+
+    After noise priors for video (PYoCo, arXiv:2305.10474).
+    """
+    return rng.normal((1, grid.tokens_per_step, channels), seed, "noise").repeat(1, grid.steps, 1)
+
+
 def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Velocity:
     """The velocity of a window's canvas tokens, in their order, under the plan's captions."""
     device = dreamer.scale.device
@@ -145,18 +153,16 @@ def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Ve
     order = torch.cat([window.known.nonzero()[:, 0], canvas])
     known = window.latents[:, window.known].to(device)
     positions = window.grid.positions()[order].to(device)
-    asked = captions(plan, stream)
-    parts = shares([start for start, _ in asked], window.seconds[canvas])
-    heard = [i for i in range(len(asked)) if parts[i].max() > 0]
-    said = [asked[i][1] for i in heard]
-    told = [None if window.told is None else window.told.tokens(words)[:, order].to(device) for words in said]
+    parts = said_at(heard(plan, stream), window.seconds[canvas])
+    told = [None if window.told is None else window.told.tokens(one)[:, order].to(device) for one, _ in parts]
 
     def under(prompts: Sequence[str]) -> Velocity:
-        """Under these words in the place of the captions, each told what the caption says."""
+        """Under these words in the place of what is said, each told what that says."""
         each = [dreamer.velocity(words, known, positions, of) for words, of in zip(prompts, told, strict=True)]
-        return scheduled(each, parts[heard].to(device))
+        return scheduled(each, torch.stack([part for _, part in parts]).to(device))
 
-    return guided(under(said), lambda: under([plan.negative_prompt] * len(said)), GUIDANCE[stream] or plan.guidance)
+    return guided(under([one.text for one, _ in parts]), lambda: under([plan.negative_prompt] * len(parts)),
+                  GUIDANCE[stream] or plan.guidance)
 
 
 def solve(
@@ -166,8 +172,11 @@ def solve(
     """Dreams a window's canvas tokens, 1 N C, from the noise of a stream, or from what is there and some noise."""
     device = dreamer.scale.device
     count = int((~window.known).sum())
-    seed = plan.moves[1] if plan.moves and stream[0] == "motion" else plan.seed
-    x = rng.normal((1, count, dreamer.model.config.channels), seed, *stream)
+    channels = dreamer.model.config.channels
+    if plan.sketched and stream[0] == "noise":
+        x = same_noise(window.grid, plan.seed, channels)[:, ~window.known]
+    else:
+        x = rng.normal((1, count, channels), plan.seed, *stream)
     start, steps = (1.0, plan.steps) if stream[0] == "motion" else (plan.start, plan.steps_a_round)
     if start < 1:
         x = flow.interpolate(window.latents[:, ~window.known], x, torch.full((1, 1), start))

@@ -228,16 +228,13 @@ def _named(values: dict[str, Any], sources: Sources) -> Any:
 
 
 def _inherit(values: dict[str, Any], sources: Sources) -> None:
-    """What a video takes over from one of the caller's own: its prompt where none is said, and its motion."""
+    """A video made from one of the caller's own has its prompt, where none is said."""
     first = sources.found.get(values["inputs"][0]["source"]) if values["inputs"] else None
     if first is None or first.job is None or values.get("mode", "generate") == "generate" or first.job["film"]:
         return
     source = first.job["request"]
     if not values.get("prompt"):
         values["prompt"] = source["prompt"]
-    plain = not any(source.get(name) for name in ("inputs", "camera", "tracks", "moves", "captions"))
-    if values["mode"] in ("edit", "extend") and plain and source.get("mode") != "loop":
-        values["moves"] = [source["prompt"], source["seed"]]
 
 
 def parse(values: Mapping[str, Any]) -> Request:

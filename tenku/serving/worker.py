@@ -134,6 +134,7 @@ class Worker:
 
     def _make(self, job: jobs.Job, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         """Dreams and seals: the artifacts by variant, and what is known of the clip."""
+        from tenku.provenance.lineage import shown
         from tenku.sampling.generate import generate
 
         if job["film"]:
@@ -147,7 +148,8 @@ class Worker:
             clips = {name: untrusted.read_at(path, request.fps, size) for name, path in given.items()}
             rounds = _Rounds(self, job, progress)
             before = rounds.before()
-            [result] = generate(request, on_step=progress, clips=clips, on_round=rounds, saved=before)
+            seen = {one.source: shown(given[one.source]) for one in request.inputs}
+            [result] = generate(request, on_step=progress, clips=clips, shown=seen, on_round=rounds, saved=before)
             return self._sealed(job, folder, progress, result, list(given.values()))
 
     def _film(self, job: jobs.Job, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -179,7 +181,7 @@ class Worker:
             if path.exists():  # a film is sealed already, with its shots
                 artifacts[variant], name = self.publish(job, path), sealed_name(result)
                 continue
-            record = result.record if variant == "video" else {**result.record, "variant": variant}
+            record = result.record if variant == "video" else {**result.record, "variant": variant, "shown": None}
             sealed = _seal(clip, record, path, result, made_of)
             artifacts[variant] = self.publish(job, path)
             name = name or sealed

@@ -32,7 +32,7 @@ def write_samples(folder: Path, name: str, steps: int = 10, guidance: float = 4.
         request = Request(prompt=prompt, seed=seed, steps=steps, guidance=guidance)
         grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
         plans.append(plan(request, grid.steps, engine.longest))
-        clips.append(dream(engine, plans[-1]))
+        clips.append(dream(engine, plans[-1])[0])
     path = folder / "samples" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     sheet = Clip(strip(clips, PROMPTS)[None], 1.0)

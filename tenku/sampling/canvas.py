@@ -21,7 +21,7 @@ from tenku.types import Clip
 
 FIRM = 255  # weight of a pixel that is known; 0: free
 CHUNK = 16  # latent steps that are read at once
-TRUST = 100.0  # how much more a known pixel counts than what the network thinks of it
+SEEN = 0.3  # of a direction's pixels must be held, for it to be led by them
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,20 @@ def tokens(canvas: Canvas, codec: Codec) -> Tokens:
 def _leading(codec: Codec, weight: Tensor) -> tuple[Tensor, Tensor]:
     """For one pattern of weights P: how a latent is kept (C C), and how pixels enter it (C P).
 
-    The components c that are likeliest given what the network thinks, c0, and the pixels y, each known as well as its
-    weight says: (B W B' + 1) c = c0 + B W (y - mean), where B is the codec's basis with orthonormal rows.
+    Of the directions v of the components (eigenvectors of B M B', where B is the codec's basis with orthonormal rows
+    and M says which pixels are held at all) those are moved of whose pixels enough are held, to where these say, least
+    squares: v' B M (y - mean) / e. They are moved as far as the pixels are held firmly. What moved so stays where it is
+    when it is moved again, so it does not matter how often it is: to what is hardly seen, residues would add up.
     """
-    trust = torch.where(weight < 1, weight / (1 - weight).clamp(min=1e-6), TRUST).clamp(max=TRUST)
-    weighted = codec.basis * trust
-    inverse = torch.linalg.inv((weighted @ codec.basis.T + torch.eye(len(codec.basis))).double()).float()
-    return inverse * codec.scale / codec.scale[:, None], inverse @ weighted / codec.scale[:, None]
+    held = (weight > 0).float()
+    masked = codec.basis * held
+    seen, directions = torch.linalg.eigh((masked @ codec.basis.T).double())
+    directions = directions[:, seen > SEEN].float()
+    seen = seen[seen > SEEN].float()
+    firm = (((codec.basis * weight) @ codec.basis.T @ directions) * directions).sum(0) / seen
+    keep = torch.eye(len(codec.basis)) - (directions * firm) @ directions.T
+    take = (directions * (firm / seen)) @ (directions.T @ masked)
+    return keep * codec.scale / codec.scale[:, None], take / codec.scale[:, None]
 
 
 def leader(found: Tokens, window: list[int], canvas: Tensor) -> Callable[[Tensor], Tensor] | None:

@@ -68,9 +68,9 @@ def _motion(samples: np.ndarray, grid: Grid) -> Tensor:
 
 def _believed(engine: Engine, plan: Plan, one: Placed) -> bool:
     """Whether its sketch is like its pictures. It may be of another model, or only said to be theirs."""
-    frames = len(one.clip.frames)
-    grid = _grid(engine, plan, frames)
-    alone = replace(plan, said=one.shown.said, frames=frames, tracks=())
+    frames, (width, height) = len(one.clip.frames), one.clip.size
+    alone = replace(plan, said=one.shown.said, frames=frames, width=width, height=height, tracks=())
+    grid = _grid(engine, alone, frames)
     worlds = [_motion(_rows(engine, plan, one, world, frames), grid) for world in range(len(one.shown.worlds))]
     told = what_is_told(engine, alone, worlds, grid, 0)
     assert told is not None

@@ -136,7 +136,8 @@ def _edit(request: Request, inputs: Inputs) -> Setting:
     """The clip again: nearer to the prompt, within or without a mask, on a larger canvas, or between spans kept."""
     around = request.way == "around"
     source = request.inputs[0]
-    clip, inside = (_framed(inputs.take(source, uncut=True), request) if around else (inputs.take(source), None))
+    own = inputs.take(source, uncut=around)
+    clip, inside = _framed(own, request) if around else (own, None)
     have = len(clip.frames)
     frames = whole(have)
     canvas = Canvas.empty(frames, request.size.height, request.size.width)
@@ -151,7 +152,8 @@ def _edit(request: Request, inputs: Inputs) -> Setting:
         canvas.weight[round(begin * request.fps) : min(have, round(end * request.fps) + 1)] = FIRM
     start = 1.0 if around or request.keep else request.strength
     crop = (0, have) if have < frames else None
-    placed = () if around else inputs.placed((source, clip, 0))  # around it, the camera sees more
+    seen = own.size[1] == request.size.height  # above and below it, too, another camera sees more
+    placed = inputs.placed((source, own, 0)) if seen else ()
     return Setting(frames, canvas, placed, {"start": start, "crop": crop})
 
 

@@ -1,13 +1,14 @@
 """Films from storyboards: every shot is dreamt once and kept, so only what was changed is made again.
 
 What is kept beside the film, in `<film>.shots/`: each shot as a sealed clip, an ingredient of the film, and its
-latents, from which the film is cut, so that the film bears one visible mark and no codec but its own. Latents decode
-to pictures without a mark: they lie locked, and no installation but this one can open them.
+pictures without marks, from which the film is cut, so that it bears one visible mark and is compressed once. These
+lie locked, and no installation but this one can open them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -16,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load as read
-from safetensors.torch import save
 
 from tenku.engines.bundled import Engine, load
 from tenku.errors import UserError
 from tenku.film.storyboard import Shot, Storyboard
 from tenku.film.text import captioned, card
 from tenku.inputs import Given
+from tenku.media import decode, write_lossless
 from tenku.provenance.lineage import shown as shown_by
 from tenku.provenance.lock import lock, unlock
 from tenku.provenance.seal import Model, check_path, seal
@@ -48,7 +47,7 @@ class Piece:
 
     clip: Clip
     file: Path  # the sealed clip
-    latents: Path  # beside it, from which the film is cut
+    pictures: Path  # beside it, locked, from which the film is cut
     shown: Shown | None  # what it shows, where that can be said
     fresh: bool  # made now, not kept from before
 
@@ -173,8 +172,8 @@ class _Studio:
         """The part of a request, from the folder or dreamt."""
         about = json.dumps([hashed(request).to_json(), self.model.weights_sha256], sort_keys=True)
         key = hashlib.sha256(about.encode()).hexdigest()[:16]
-        latents, file = self.folder / f"{key}.locked", self.folder / f"{key}.mp4"
-        kept = unlock(latents.read_bytes(), key) if latents.exists() and file.exists() else None
+        pictures, file = self.folder / f"{key}.locked", self.folder / f"{key}.mp4"
+        kept = unlock(pictures.read_bytes(), key) if pictures.exists() and file.exists() else None
         if kept is None:
             def report(step: Step) -> None:
                 if self.on_step:
@@ -187,22 +186,14 @@ class _Studio:
             held = {name: clip for name, (_, clip) in self.given.items()}
             held |= {name_of(clip): clip for clip, _ in clips}
             [result] = generate(request, on_step=report, clips=held, shown=shown)
-            with torch.inference_mode():
-                video = torch.from_numpy(result.clip.frames)[None].float() / 127.5 - 1
-                count = torch.tensor([len(result.clip.frames)])
-                tensors = {"latents": self.engine.codec.encode(video), "frames": count}
             seal(result.clip, result.record, file, model=self.model, ingredients=list(files.values()))
-            data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-            draft = latents.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_bytes(lock(data, key))
-            os.replace(draft, latents)
+            draft = pictures.with_suffix(f".{os.getpid()}.tmp")
+            draft.write_bytes(lock(write_lossless(result.clip.frames, result.clip.fps), key))
+            os.replace(draft, pictures)
+            clip = result.clip
         else:
-            tensors = read(kept)
-        with torch.inference_mode():
-            video = self.engine.codec.decode(tensors["latents"].float(), request.size.height, request.size.width)[0]
-        frames = ((video[: int(tensors["frames"])] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
-        clip = Clip(np.ascontiguousarray(frames), request.fps)
-        piece = Piece(clip, file, latents, Shown.from_json(shown_by(file)), kept is None)
+            clip = Clip(decode(io.BytesIO(kept), "mp4").frames, request.fps)
+        piece = Piece(clip, file, pictures, Shown.from_json(shown_by(file)), kept is None)
         if self.on_part:
             self.on_part(piece)
         return piece

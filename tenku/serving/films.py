@@ -151,9 +151,9 @@ class Filming:
         self.done += 1
         self.film["made" if piece.fresh else "kept"] += 1
         prefix = f"{self.job['id']}/shots-{self.job['token']}"
-        keys = [f"{prefix}/{path.name}" for path in (piece.latents, piece.file)]
+        keys = [f"{prefix}/{path.name}" for path in (piece.pictures, piece.file)]
         names = {key.rpartition("/")[2] for key in self.keys}
-        for path, key in zip((piece.latents, piece.file), keys, strict=True):
+        for path, key in zip((piece.pictures, piece.file), keys, strict=True):
             if path.name not in names:
                 self.store.put(path, key)
                 self.keys.append(key)

@@ -11,7 +11,8 @@ Legend: F frames, n pixels of each, L landmarks near a pixel, STATE, LOOKS, SETT
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -143,14 +144,14 @@ class LightField(nn.Module):
         least = (1, every) if drawn is None else (2 * every, 2 * every)
         whole = _around(_steps(moved.anything, frames, least[0]), asked)
         stage = _around(_steps(moved.ground, frames, least[1]), whole)
-        ground = torch.cat([self._stage(rays(some), setting, scenery) for some in stage.split(FRAMES)])
-        pictures = []
-        for some in whole.split(FRAMES):
+
+        def finished(some: Tensor) -> Tensor:
             here = rays(some)
-            pictures.append(self._with_things(_between(ground, stage, some), here, Things(here, looks, setting,
-                                                                                           beat[some])))
+            return self._with_things(_between(ground, stage, some), here, Things(here, looks, setting, beat[some]))
+
+        ground = torch.cat(_side_by_side(lambda some: self._stage(rays(some), setting, scenery), stage.split(FRAMES)))
         clip = torch.zeros(frames, high * wide, 3)
-        clip[asked] = _between(torch.cat(pictures), whole, asked)
+        clip[asked] = _between(torch.cat(_side_by_side(finished, whole.split(FRAMES))), whole, asked)
         return clip.clamp(-1, 1).unflatten(1, (high, wide))[None]
 
     def _stage(self, rays: Rays, setting: Tensor, scenery: Tensor) -> Tensor:
@@ -263,6 +264,23 @@ class LightField(nn.Module):
     def load(cls, path: Path) -> LightField:
         """Reads what `save` wrote. Raises UserError for a missing, foreign or corrupt file."""
         return load_module(path, lambda values: cls(LightFieldConfig.from_dict(values)))
+
+
+def _side_by_side(draw: Callable[[Tensor], Tensor], parts: Sequence[Tensor]) -> list[Tensor]:
+    """Draws parts in as many threads as torch has, of one each: rays in the caches are too few to share."""
+    count, quiet = min(torch.get_num_threads(), len(parts)), torch.is_inference_mode_enabled()
+    if count < 2 or torch.is_grad_enabled():
+        return [draw(part) for part in parts]
+
+    def alone(part: Tensor) -> Tensor:
+        torch.set_num_threads(1)  # of this thread
+        with torch.inference_mode(quiet):
+            return draw(part)
+
+    with ThreadPoolExecutor(count) as pool:
+        found = list(pool.map(alone, parts))
+    torch.set_num_threads(torch.get_num_threads())  # what threads to come begin with
+    return found
 
 
 def _asked(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from tenku import media
@@ -18,6 +19,7 @@ from tenku.provenance import manifest, visible
 from tenku.provenance.seal import Model, seal
 from tenku.serving import app, jobs, sources
 from tenku.serving.db import Database
+from tenku.serving.db import jobs as table
 from tenku.serving.films import Filming
 from tenku.serving.server import sweep
 from tenku.serving.service import Service
@@ -59,6 +61,11 @@ class Server:
         path = self.folder / f"{video['id']}.mp4"
         path.write_bytes(self.client.get(f"/v1/videos/{video['id']}/content").content)
         return path
+
+    def counted(self, name: str) -> bool:
+        """Whether a video's row counts all bytes of its files, as a key's limit of storage does."""
+        lies = sum(path.stat().st_size for path in (self.folder / "files" / name).rglob("*") if path.is_file())
+        return lies > 0 and jobs.get(self.service.db, "local", name)["bytes"] == lies
 
     def refused(self, path: str, body: Any = None, **more: Any) -> tuple[int, str, str]:
         """Status, code and param of a refusal."""
@@ -275,11 +282,14 @@ def test_a_film_is_a_video_whose_shots_outlive_its_worker_and_are_kept_when_it_c
     monkeypatch.setattr(Filming, "_step", step_of)
     jobs.abandon(server.service.db, "w")
     sweep(server.service.db, server.service.store)
+    assert server.counted(name)  # a shot
     while job := jobs.claim(server.service.db, "w", ["tiny"]):
         server.worker._do(job)
     film = server.client.get(f"/v1/videos/{name}").json()
     assert (film["status"], film["prompt"], film["size"]) == ("completed", "Balls 😀", "64x48")
     assert film["tenku"]["film"]["kept"] == 1
+    sweep(server.service.db, server.service.store)
+    assert server.counted(name)  # the film with its shots
     assert film["tenku"]["made_from"] == [ball["id"]]
     assert len(manifest.read(server.file(film)).ingredients) == 3
     for variant in ("thumbnail", "spritesheet"):
@@ -324,6 +334,7 @@ def test_a_long_clip_goes_on_from_its_last_round_and_grows_while_it_is_watched(s
     monkeypatch.setattr(_Rounds, "_save", save)
     jobs.abandon(server.service.db, "w")
     sweep(server.service.db, server.service.store)
+    assert server.counted(name)  # a round, and a piece of the stream
     seen: list[int] = []
     step = jobs.step
     monkeypatch.setattr(jobs, "step", lambda db, job, done, *more: seen.append(done) or step(db, job, done, *more))
@@ -331,6 +342,10 @@ def test_a_long_clip_goes_on_from_its_last_round_and_grows_while_it_is_watched(s
     again = server.client.get(f"/v1/videos/{name}").json()
     assert seen == [2]  # of two rounds of one step
     assert again["tenku"]["facts"]["pictures_sha256"] == alone["tenku"]["facts"]["pictures_sha256"]
+    with server.service.db.write() as connection:  # the pieces go a minute later
+        connection.execute(update(table).where(table.c.id == alone["id"]).values(completed_at=0))
+    sweep(server.service.db, server.service.store)
+    assert server.counted(alone["id"])
     row = jobs.get(server.service.db, "local", name)
     assert [part["frames"] for part in row["parts"]] == [33, 32]
     grown = b"".join(server.service.store.load(part["key"]) for part in row["parts"])

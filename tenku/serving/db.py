@@ -98,8 +98,8 @@ jobs = Table(
     Column("inputs", JSON(none_as_null=True)),  # SHA-256 -> {"key", "type", "bytes", "video"} of what it is made from
     Column("frames", Integer),  # of the clip that leaves
     Column("film", JSON(none_as_null=True)),  # {"title", "shots", "storyboard", ...} where it is one
-    Column("saved", JSON(none_as_null=True)),  # {"keys": [...], ...}: what the next worker goes on from
-    Column("bytes", Integer, nullable=False, default=0, server_default="0"),  # of its inputs and artifacts
+    Column("saved", JSON(none_as_null=True)),  # {"keys": [...], "bytes", ...}: what the next worker goes on from
+    Column("bytes", Integer, nullable=False, default=0, server_default="0"),  # of all its files
     Column("parts", JSON(none_as_null=True)),  # [{"key", "bytes", "frames"}] of the stream
     Index("jobs_next", "status", "priority", "turn"),
     Index("jobs_mine", "tenant", "seq"),

@@ -110,7 +110,9 @@ class Filming:
         """service: database and store; stepped: is told of steps done and of how many, and raises to end the work."""
         (self.db, self.store), self.job, self.stepped = service, job, stepped
         self.film = dict(job["film"])
-        self.keys: list[str] = list((job["saved"] or {}).get("keys", []))
+        saved = job["saved"] or {}
+        self.keys: list[str] = list(saved.get("keys", []))
+        self.bytes: int = saved.get("bytes", 0)  # of the shots that are kept
         self.parts = len(self.film["shots"]) + self.film["storyboard"].count("dream")  # at most
         self.done = 0
 
@@ -144,7 +146,7 @@ class Filming:
     def _step(self, name: str, step: Any) -> None:
         if name != self.film["making"]:
             self.film["making"] = name
-            jobs.keep(self.db, self.job, film=self.film)
+            jobs.keep(self.db, self.job, self.bytes, film=self.film)
         self.stepped(min(100 * self.parts - 1, 100 * self.done + 100 * step.index // step.total), 100 * self.parts)
 
     def _part(self, piece: Piece) -> None:
@@ -157,4 +159,5 @@ class Filming:
             if path.name not in names:
                 self.store.put(path, key)
                 self.keys.append(key)
-        jobs.keep(self.db, self.job, film=self.film, saved={"keys": self.keys})
+                self.bytes += path.stat().st_size
+        jobs.keep(self.db, self.job, self.bytes, film=self.film, saved={"keys": self.keys, "bytes": self.bytes})

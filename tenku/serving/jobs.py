@@ -204,12 +204,12 @@ def step(db: Database, job: Job, done: int, total: int, preview: dict[str, Any] 
     return _step(db, job, values)
 
 
-def keep(db: Database, job: Job, **values: Any) -> None:
+def keep(db: Database, job: Job, beside: int, **values: Any) -> None:
     """Records what a later worker goes on from (`saved`), what of the stream is there (`parts`), or how a film goes.
 
-    Raises Lost like `step`.
+    beside: bytes of all of that. Raises Lost like `step`.
     """
-    _step(db, job, {**values, "lease_until": db.clock + LEASE})
+    _step(db, job, {**values, "bytes": _bytes(job["inputs"]) + beside, "lease_until": db.clock + LEASE})
 
 
 def _step(db: Database, job: Job, values: Mapping[str, Any]) -> float:
@@ -241,9 +241,10 @@ def complete(
     db: Database, job: Job, artifacts: dict[str, Any], facts: dict[str, Any], keep: float | None
 ) -> None:
     """The clip is there. keep: seconds until it expires. Raises Lost."""
+    shots = func.coalesce(jobs.c.saved["bytes"].as_integer(), 0)  # rounds and the stream's pieces go, shots stay
     with db.write() as connection:
         if not _settle(db, connection, job["id"], token=job["token"], status="completed", artifacts=artifacts,
-                       facts=facts, bytes=jobs.c.bytes + _bytes(artifacts),
+                       facts=facts, bytes=_bytes(job["inputs"]) + _bytes(artifacts) + (shots if job["film"] else 0),
                        expires_at=None if keep is None else db.clock + keep):
             raise Lost
         took = connection.execute(select(jobs.c.completed_at - jobs.c.started_at).where(

@@ -261,6 +261,7 @@ class _Rounds:
     def __init__(self, worker: Worker, job: jobs.Job, progress: _Progress) -> None:
         self.worker, self.job, self.progress = worker, job, progress
         self.parts: list[dict[str, Any]] = list(job["parts"] or [])
+        self.saved = 0  # bytes of the round that is kept
 
     def before(self) -> Saved | None:
         """What an earlier attempt left, if this program with these weights made it."""
@@ -282,7 +283,7 @@ class _Rounds:
         if opened is None:
             return None
         tensors = load(opened)
-        self.parts = parts
+        self.parts, self.saved = parts, len(held)
         log.info("%s goes on after round %d of %d", self.job["id"], kept["rounds"], kept["total"])
         return Saved(kept["rounds"], kept["total"], tensors["latents"], tensors["rows"], tensors["drawn"], _nothing)
 
@@ -303,7 +304,8 @@ class _Rounds:
         path = self.progress.folder / "round.locked"
         tensors = {"latents": saved.latents.contiguous(), "rows": saved.rows.contiguous(), "drawn": saved.drawn}
         path.write_bytes(lock(save(tensors), key))
-        self._name(path, key, saved={"keys": [key], "rounds": saved.rounds, "total": saved.total,
+        self.saved = path.stat().st_size
+        self._name(path, key, saved={"keys": [key], "bytes": self.saved, "rounds": saved.rounds, "total": saved.total,
                                      "made_by": self._made_by()})
         self.worker.store.remove(key.replace(f"/{saved.rounds}.", f"/{saved.rounds - 1}."))
 
@@ -326,7 +328,7 @@ class _Rounds:
         self.worker.store.put(path, key)
         path.unlink()
         try:
-            jobs.keep(self.worker.db, self.job, **values)
+            jobs.keep(self.worker.db, self.job, self.saved + sum(part["bytes"] for part in self.parts), **values)
         except jobs.Lost:
             self.worker.store.remove(key)
             raise

@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -200,6 +201,7 @@ def _confine() -> None:
     for what, limit in ((resource.RLIMIT_DATA, MEMORY), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_FSIZE, 0),
                         (resource.RLIMIT_CORE, 0), (resource.RLIMIT_NOFILE, 0)):
         resource.setrlimit(what, (limit, limit))
+    signal.alarm(2 * SECONDS)  # where the parent does not live to say so
 
 
 if __name__ == "__main__":

@@ -88,9 +88,13 @@ class Served:
             [sys.executable, "-m", "tenku", "serve", "--port", "0", *self.flags], env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         threading.Thread(target=self._read, args=(self.process,), daemon=True).start()
-        line = str(until(lambda: next((line for line in self.lines if "listens on" in line), None)
-                         or (self.process and self.process.poll() is not None and "\n".join(self.lines))))
-        assert "listens on" in line, line
+        try:
+            line = str(until(lambda: next((line for line in self.lines if "listens on" in line), None)
+                             or (self.process and self.process.poll() is not None and "\n".join(self.lines))))
+            assert "listens on" in line, line
+        except BaseException:
+            self.kill()
+            raise
         self.url = line.split()[-1]
         return self
 
@@ -114,10 +118,13 @@ class Served:
         self.process.wait()
 
     def stop(self) -> None:
-        """Asks it to end, and waits."""
+        """Asks it to end, and waits; twice as long as it may take. What does not end is killed, and an error."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(60)
+            try:
+                self.process.wait(60)
+            finally:
+                self.kill()
 
     def __enter__(self) -> Served:
         return self.start()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
+import threading
+import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -101,3 +106,25 @@ def test_a_server_told_to_stop_before_it_listens_for_that_stops(tmp_path, monkey
         signal.alarm(0)
         for n, handler in before.items():
             signal.signal(n, handler)
+
+
+def test_a_server_told_to_stop_does_not_wait_for_what_cannot_be_cancelled(tmp_path):
+    """A file that is being examined, which may take two minutes."""
+    hangs = ("import sys, time; from tenku.cli import main; from tenku.serving import server, verifying;"
+             "server.LAST = 1.0; verifying.examine = lambda path: print('examines', flush=True) or time.sleep(300);"
+             "sys.exit(main(['serve', '--port', '0', '--workers', '0', '--files', sys.argv[1]]))")
+    with subprocess.Popen([sys.executable, "-c", hangs, tmp_path], stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            url = running.stdout.readline().split()[-1]
+            form = '--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\nGIF89a\r\n--x--\r\n'
+            call = urllib.request.Request(f"{url}/v1/verify", form.encode(),
+                                          {"content-type": "multipart/form-data; boundary=x"})
+            asks = threading.Thread(target=pytest.raises, args=((OSError, HTTPException), urllib.request.urlopen, call))
+            asks.start()
+            assert running.stdout.readline() == "examines\n"
+            running.terminate()
+            assert running.wait(60) == 0
+            asks.join()
+        finally:
+            running.kill()

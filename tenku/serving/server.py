@@ -36,6 +36,7 @@ log = logging.getLogger("tenku.server")
 BUNDLED = Path(__file__).parent.parent / "weights"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 TICK = 0.5  # seconds between looks for leases that ran out
+LAST = 30.0  # seconds from being told to stop to the end, whatever is still being done
 SWEEP = 60.0  # seconds between looks for files that nobody's row names
 
 
@@ -116,16 +117,30 @@ def serve(settings: Settings) -> None:
         workers.stop()
         keeping.join(5)
         db.close()
+        server.last.cancel()
 
 
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self.service = service
+        self.last = threading.Timer(LAST, _let_go)
+        self.last.daemon = True
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        self.service.stopping.set()  # who follows a job is let go
+        if not self.service.stopping.is_set():
+            self.service.stopping.set()  # who follows a job is let go
+            self.last.start()
         super().handle_exit(sig, frame)
+
+
+def _let_go() -> None:
+    """Ends the process: what runs in a thread, such as a file being examined, can neither be cancelled nor waited for.
+
+    Jobs bear it, and so do workers: the end of their stdin tells them to stop.
+    """
+    log.warning("what is still being answered is let go")
+    os._exit(0)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -24,14 +24,15 @@ from tenku.serving.asked import refuse_unknown
 from tenku.serving.errors import ApiError
 from tenku.serving.service import Fields
 
-SECONDS = 60  # of processor time, and twice as many by the clock
+SECONDS = 60  # of processor time, and twice as many by the clock, also where the server does not live to say so
 MEMORY = 4 << 30  # bytes of address space; the libraries alone reserve two thirds of a GiB
 WRITTEN = 1 << 20  # bytes of any file that it may write
 LIMITED = f"""
-import os, resource, sys
+import os, resource, signal, sys
 for what, most in ((resource.RLIMIT_AS, {MEMORY}), (resource.RLIMIT_CPU, {SECONDS}),
                    (resource.RLIMIT_FSIZE, {WRITTEN}), (resource.RLIMIT_CORE, 0)):
     resource.setrlimit(what, (most, most))
+signal.alarm({2 * SECONDS})
 os.nice(5)
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 from tenku.cli import main

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path as FilePath
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ SHOWN = ("mode", "way", "negative_prompt", "fps", "seed", "steps", "guidance", "
          "captions", "keep")
 FILM = ("title", "shots", "making", "made", "kept")
 LOOK = 0.25  # seconds between looks at a job that somebody follows
+HOLD = 10.0  # seconds that an answer may wait for the end of a job
 VideoId = Annotated[str, Path(pattern=r"^video_[0-9a-f]{24}$", examples=["video_0123456789abcdef01234567"])]
 
 
@@ -148,10 +150,23 @@ def get_character(call: Call, id: Annotated[str, Path(max_length=100)]) -> Respo
 # -- looking --------------------------------------------------------------------------------------------------
 
 
-def retrieve_video(call: Call, id: VideoId) -> Response:
-    """One video, whatever became of it: a failed one is an answer and no error."""
+async def retrieve_video(call: Call, id: VideoId) -> Response:
+    """One video, whatever became of it: a failed one is an answer and no error.
+
+    The official client's `poll` keeps the first interval that it is told, so it would hear of the end late: it is
+    answered when the video is done, or after HOLD seconds.
+    """
     service, caller = service_of(call)
-    return _answer(*jobs.look(service.db, caller.tenant, id))
+    job, left = await run_in_threadpool(jobs.look, service.db, caller.tenant, id)
+    waits = "x-stainless-poll-helper" in call.headers and "x-stainless-custom-poll-interval" not in call.headers
+    over = time.monotonic() + HOLD
+    while waits and job["status"] in jobs.ACTIVE and time.monotonic() < over and not service.stopping.is_set():
+        await asyncio.sleep(min(1.0, max(0.02, (1.0 if left is None else left) / 5)))
+        job, left = await run_in_threadpool(jobs.look, service.db, caller.tenant, id)
+    answer = _answer(job, left)
+    if waits and job["status"] in jobs.ACTIVE:
+        answer.headers["openai-poll-after-ms"] = "250"
+    return answer
 
 
 def list_videos(

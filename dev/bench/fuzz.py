@@ -1,7 +1,7 @@
 """schemathesis with all checks against a real server that needs keys: `python dev/bench/fuzz.py [CASES]`.
 
 Coverage alone has about 1,500 cases, which took two to five minutes on a busy machine; 10,000 may take half an hour.
-Prints one line of JSON, and schemathesis' report where something was found (exit code 1). No worker runs: what is
+Prints its figures, and schemathesis' report where something was found (exit code 1). No worker runs: what is
 accepted waits. An accepted body may still be refused with 4xx for what a schema cannot say (an id that nobody has,
 fields that do not go together); everything else is as schemathesis has it. Event streams end when a video does, so
 only requests that are refused reach them.
@@ -9,7 +9,6 @@ only requests that are refused reach them.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
+import figures
 from servers import Served
 
 CONFIG = """
@@ -32,7 +32,7 @@ OPERATIONS = 36  # about as many as there are: examples are counted for each
 
 
 def main(cases: int, phases: str = "examples,coverage,fuzzing,stateful") -> int:
-    """Serves, fuzzes, prints; schemathesis' exit code."""
+    """Serves, fuzzes, prints; 0 where nothing was found."""
     with tempfile.TemporaryDirectory(prefix="tenku-fuzz-") as folder:
         os.environ["TENKU_HOME"] = f"{folder}/home"
         Path(folder, "schemathesis.toml").write_text(CONFIG, encoding="utf-8")
@@ -49,14 +49,15 @@ def main(cases: int, phases: str = "examples,coverage,fuzzing,stateful") -> int:
                 "--phases", phases, "--exclude-path-regex", "(events|stream)$", "--no-color"]
             done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
             found = re.search(r"(\d[\d,]*) generated", done.stdout)
-            said = {"cases": int(found[1].replace(",", "")) if found else 0, "found": done.returncode,
-                    "seconds": round(time.monotonic() - started, 1)}
+            made = int(found[1].replace(",", "")) if found else 0
+            said = {"cases": made, "found": done.returncode, "seconds": round(time.monotonic() - started, 1)}
             if done.returncode:
                 print(done.stdout[-20_000:], done.stderr[-2000:], file=sys.stderr)
                 print("\n".join(line for line in server.lines if "failed" in line)[-4000:], file=sys.stderr)
-        print(json.dumps(said))
-        return done.returncode
+    return figures.judged(said, {f"schemathesis with all checks finds {'something' if done.returncode else 'nothing'}":
+                                 done.returncode == 0, f"{made} cases (asked: {cases})": made >= cases})
 
 
 if __name__ == "__main__":
+    figures.tidy()
     sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000))

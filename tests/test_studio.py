@@ -585,9 +585,16 @@ def test_a_server_that_wants_a_key_gets_one(browser, tmp_path):
         assert secret not in page.evaluate("document.cookie + JSON.stringify(localStorage)")
         page.goto(f"{server.url}/#/settings")
         page.get_by_label("Name").fill("Ann <b>")
+        page.get_by_label("Megabytes kept").fill("2")
         page.get_by_role("button", name="Make a key").click()
         other = page.locator(".secret code").inner_text()
         assert [*Client(server.url, other).videos()] == []  # a tenant of its own
+        playwright.expect(page.get_by_text("keeps 0.0 of 2.0 MB")).to_be_visible()
+        (tmp_path / "given").write_bytes(b"x" * 1_200_000)
+        Client(server.url, other).upload(tmp_path / "given")
+        page.reload()
+        playwright.expect(page.get_by_text("keeps 1.2 of 2.0 MB")).to_be_visible()
+        playwright.expect(page.get_by_text("0.0 MB", exact=True)).to_be_visible()  # what who looks keeps
         assert violations(page) == []
         page.get_by_role("button", name="End the key of Ann").click()
         page.get_by_text("That key is ended").wait_for()

@@ -21,6 +21,7 @@ from tenku.serving.access import COOKIE, FORGET, Guard, find_caller
 from tenku.serving.asked import ALIASES
 from tenku.serving.db import jobs as jobs_table
 from tenku.serving.errors import ApiError, missing
+from tenku.serving.quota import kept
 from tenku.serving.service import Fields, Service, service_of
 from tenku.serving.spec import Described, body_of
 from tenku.serving.verifying import verify_file
@@ -56,17 +57,18 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def status(call: Call) -> Response:
-    """What the studio needs to know: models, the queue, and who is asking."""
+    """What the studio needs to know: models, the queue, who is asking, and the bytes that they keep and may keep."""
     service, caller = service_of(call)
     active = select(jobs_table.c.status, func.count()).where(jobs_table.c.status.in_(jobs.ACTIVE))
     with service.db.read() as connection:
         counts = {state: number for state, number in connection.execute(active.group_by(jobs_table.c.status))}
+        keeps = kept(connection, caller.tenant)
     words = {"subject": SUBJECT, "colour": COLOUR, "place": PLACE, "light": LIGHT, "camera": CAMERA}
     return JSONResponse({
         "words": {kind: list(table) for kind, table in words.items()}, "version": __version__,
         "models": list(service.served), "needs_key": service.needs_key,
-        "tenant": caller.tenant, "scopes": list(caller.scopes), "queued": counts.get("queued", 0),
-        "in_progress": counts.get("in_progress", 0), "reasons": opinions.REASONS})
+        "tenant": caller.tenant, "scopes": list(caller.scopes), "kept": keeps, "most_bytes": caller.most_bytes,
+        "queued": counts.get("queued", 0), "in_progress": counts.get("in_progress", 0), "reasons": opinions.REASONS})
 
 
 def open_session(call: Call, fields: Fields) -> Response:

@@ -56,6 +56,7 @@ export function lasting(seconds) {
   return seconds < 5400 ? `about ${Math.round(seconds / 60)} minutes left` : `about ${Math.round(seconds / 3600)} hours left`;
 }
 
+export const megabytes = (bytes, most) => `${(bytes / 1e6).toFixed(1)}${most ? ` of ${(most / 1e6).toFixed(1)}` : ""} MB`;
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 export const clamp = (value, least, most) => Math.min(most, Math.max(least, value));
 export const rounded = (value, step = 0.01) => Number((Math.round(value / step) * step).toFixed(4));

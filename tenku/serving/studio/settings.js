@@ -1,5 +1,5 @@
 // How the studio looks, the keys, and what the server is.
-import { ago, choice, fill, h, keep, kept, say, tried } from "./dom.js";
+import { ago, choice, fill, h, keep, kept, megabytes, say, tried } from "./dom.js";
 import { call, forget, status } from "./api.js";
 import { clear } from "./draft.js";
 
@@ -12,6 +12,7 @@ export function theme(chosen = kept("theme", "")) {
 }
 
 export async function settings(place) {
+  forget();
   const known = await status().catch(() => null);
   const key = h("input", { type: "password", name: "key", autocomplete: "off", placeholder: "tk_…", size: 44 });
   const enter = tried(async (event) => {
@@ -44,6 +45,7 @@ export async function settings(place) {
       h("div", { class: "row" }, h("a", { class: "button", href: "/v1/feedback", download: "feedback.jsonl" }, "JSON lines"), h("a", { class: "button", href: "/v1/feedback?format=parquet", download: "feedback.parquet" }, "Parquet"))),
     known && h("section", { class: "panel" }, h("h2", {}, "This server"), h("dl", { class: "facts" },
       h("dt", {}, "Version"), h("dd", {}, known.version), h("dt", {}, "Models"), h("dd", {}, known.models.join(", ")),
+      h("dt", {}, "You keep"), h("dd", {}, megabytes(known.kept, known.most_bytes)),
       h("dt", {}, "Waiting"), h("dd", {}, `${known.queued}, and ${known.in_progress} being made`), h("dt", {}, "API"), h("dd", {}, `${location.origin}/v1`))),
     h("section", { class: "panel" }, h("h2", {}, "Keys of the keyboard"), h("dl", { class: "facts" },
       [["M", "Make"], ["W", "Watch"], ["L", "Library"], ["F", "Film"], ["V", "Verify"], ["S", "Settings"], ["/", "to the words"], ["Ctrl+Enter", "make it"], ["Ctrl+V", "take the picture that was copied"]].flatMap(([name, does]) => [h("dt", {}, name), h("dd", {}, does)]))));
@@ -55,16 +57,17 @@ function keyring(known) {
   const secret = h("div", { class: "secret", "aria-live": "polite" });
   const name = h("input", { maxLength: 80, placeholder: "Ann", required: true });
   const daily = h("input", { type: "number", min: "1", placeholder: "any" });
+  const most = h("input", { type: "number", min: "1", max: "1000000000", placeholder: "any" });
   const ticks = scopes.map((scope) => h("input", { type: "checkbox", value: scope, checked: scope !== "admin" }));
   const draw = tried(async () => {
     const { data } = await call("GET", "/keys");
-    rows.replaceChildren(...data.map((one) => h("li", { class: one.revoked_at ? "ended" : "" }, h("b", {}, one.name), h("span", { class: "soft small" }, `${one.id} · ${one.scopes.join(", ")}${one.most_daily ? ` · ${one.most_daily} a day` : ""} · made ${ago(one.created_at)}${one.revoked_at ? " · ended" : ""}`),
+    rows.replaceChildren(...data.map((one) => h("li", { class: one.revoked_at ? "ended" : "" }, h("b", {}, one.name), h("span", { class: "soft small" }, `${one.id} · ${one.scopes.join(", ")} · keeps ${megabytes(one.kept, one.most_bytes)}${one.most_daily ? ` · ${one.most_daily} a day` : ""} · made ${ago(one.created_at)}${one.revoked_at ? " · ended" : ""}`),
       !one.revoked_at && h("button", { type: "button", class: "quiet bad", "aria-label": `End the key of ${one.name}`, onclick: tried(async () => { await call("DELETE", `/keys/${one.id}`); say("That key is ended"); draw(); }) }, "End it"))));
     if (!data.length) rows.replaceChildren(h("li", { class: "soft small" }, known.needs_key ? "There is none" : "None yet, and none needed: only this machine can call."));
   });
   const add = tried(async (event) => {
     event.preventDefault();
-    const made = await call("POST", "/keys", { name: name.value.trim(), scopes: ticks.filter((tick) => tick.checked).map((tick) => tick.value), ...(daily.value ? { most_daily: Number(daily.value) } : {}) });
+    const made = await call("POST", "/keys", { name: name.value.trim(), scopes: ticks.filter((tick) => tick.checked).map((tick) => tick.value), ...(daily.value ? { most_daily: Number(daily.value) } : {}), ...(most.value ? { most_bytes: 1e6 * Number(most.value) } : {}) });
     secret.replaceChildren(h("p", { class: "small" }, "Shown this once; kept is only its hash:"), h("code", {}, made.key));
     name.value = "";
     draw();
@@ -72,5 +75,6 @@ function keyring(known) {
   draw();
   return h("section", { class: "panel" }, h("h2", {}, "Keys for others"), rows,
     h("form", { class: "controls", onsubmit: add }, h("label", { class: "field" }, h("span", {}, "Name"), name), h("label", { class: "field" }, h("span", {}, "Clips a day"), daily),
+      h("label", { class: "field" }, h("span", {}, "Megabytes kept"), most),
       h("fieldset", {}, h("legend", {}, "May"), h("div", { class: "row" }, ticks.map((tick) => h("label", { class: "row small" }, tick, tick.value)))), h("button", { type: "submit" }, "Make a key")), secret);
 }

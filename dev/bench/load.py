@@ -1,13 +1,16 @@
 """50 clients against one server with ten times more work than it can do: `python dev/bench/load.py [SECONDS]`.
 
-Prints one line of JSON: how long status calls take, how much of the worker's time goes into clips, and what the
-server's memory does. Takes its seconds (60) and half a minute to start.
+First the clips of a full queue are counted with nobody asking, then while 50 clients ask for theirs twice a second: how
+long status calls take, what is left of the clips (goodput), what the server's memory does. Meanwhile a customer with a
+key of its own asks for a clip, looks at it for as long as it likes, asks for the next: how much longer these take than
+they did alone. Takes its seconds (60), half as many before, and a minute.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import random
+import statistics
 import sys
 import tempfile
 import threading
@@ -16,59 +19,103 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from servers import Served, until
+import figures
+from servers import Served
 
 from tenku.serving.client import Client
 
 CLIENTS = 50
 ASKED = {"size": "64x48", "seconds": 0.5, "steps": 20}
+ALONE = 10  # clips that are timed before the others come
 
 
-def resident(pid: int) -> int:
+def resident(pid: int) -> float:
     """MiB of a process."""
     pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE") >> 20
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def main(seconds: float) -> None:
+def made(client: Client) -> float:
+    """Seconds until a clip that one asks for is there."""
+    started = time.monotonic()
+    for _ in client.watch(client.create("a red ball", **ASKED).id, every=0.05):
+        pass
+    return time.monotonic() - started
+
+
+def clips(client: Client) -> int:
+    """How many of the queue are made."""
+    return sum(video.status == "completed" for video in client.videos(status="completed", limit=100))
+
+
+class Crowd:
+    """Clients that ask for their video twice a second, and what that showed."""
+
+    def __init__(self, url: str, names: list[str]) -> None:
+        self.url, self.names, self.over = url, names, threading.Event()
+        self.times: list[float] = []
+        self.threads = [threading.Thread(target=self._ask, args=(i,), daemon=True) for i in range(CLIENTS)]
+        for thread in self.threads:
+            thread.start()
+
+    def _ask(self, number: int) -> None:
+        client = Client(self.url)
+        self.over.wait(number / (2 * CLIENTS))  # people do not ask all at the same moment
+        while not self.over.is_set():
+            began = time.monotonic()
+            client.retrieve(self.names[number % len(self.names)])
+            self.times.append(time.monotonic() - began)
+            self.over.wait(0.5)  # as `openai-poll-after-ms` asks at the least, twice as often
+
+    def end(self) -> list[float]:
+        """Sends them home; seconds of each call, in order of length."""
+        self.over.set()
+        for thread in self.threads:
+            thread.join()
+        return sorted(self.times)
+
+
+def main(seconds: float) -> int:
     """Loads, measures, prints."""
     with tempfile.TemporaryDirectory(prefix="tenku-load-") as folder:
         os.environ["TENKU_HOME"] = f"{folder}/home"
         with Served(Path(folder, "library"), "--queue", "100000") as server:
+            assert server.process is not None
             client = Client(server.url)
-            for _ in range(2):  # the first loads the model
-                alone = client.create("a red ball", **ASKED).id
-                started = time.monotonic()
-                until(lambda name=alone: client.retrieve(name).over)
-                single = time.monotonic() - started
-            names = [client.create("a red ball", **ASKED).id for _ in range(int(10 * seconds / single) + 1)]
-            before = resident(server.process.pid)
-            times: list[float] = []
-            over = time.monotonic() + seconds
-
-            def ask(number: int) -> None:
-                mine = Client(server.url)
-                time.sleep(number / (2 * CLIENTS))  # people do not ask all at the same moment
-                while time.monotonic() < over:
-                    began = time.monotonic()
-                    mine.retrieve(names[number])
-                    times.append(time.monotonic() - began)
-                    time.sleep(0.5)  # as `openai-poll-after-ms` asks at the least, twice as often
-
-            threads = [threading.Thread(target=ask, args=(i % len(names),)) for i in range(CLIENTS)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            done = sum(video.status == "completed" for video in client.videos()) - 2
-            times.sort()
-            print(json.dumps({
-                "clients": CLIENTS, "status_calls": len(times), "median_ms": round(1000 * times[len(times) // 2], 1),
-                "p99_ms": round(1000 * times[int(0.99 * len(times))], 1), "most_ms": round(1000 * times[-1], 1),
-                "goodput_percent": round(100 * done * single / seconds, 1), "clips": done,
-                "clip_s": round(single, 2), "seconds": seconds, "server_mib_before": before,
-                "server_mib_after": resident(server.process.pid)}))
+            small = Client(server.url, client._json("POST", "/keys", {"name": "small"})["key"])
+            made(client)  # loads the model
+            alone = statistics.mean(made(small) for _ in range(ALONE))
+            names = [client.create("a red ball", **ASKED).id for _ in range(int(10 * 1.5 * seconds / alone) + CLIENTS)]
+            time.sleep(1)
+            before, started = clips(client), time.monotonic()
+            time.sleep(seconds / 2)
+            after = clips(client)
+            quiet = (after - before) / (time.monotonic() - started)
+            crowd, started = Crowd(server.url, names), time.monotonic()
+            waits, memory, looks = [], resident(server.process.pid), random.Random(1)
+            while time.monotonic() < started + seconds:
+                time.sleep(2 * alone * looks.random())  # else it asks just when the worker took another's
+                waits.append(made(small))
+                if time.monotonic() < started + seconds / 3:
+                    memory = resident(server.process.pid)
+            busy = (clips(client) - after + len(waits)) / (time.monotonic() - started)
+            grown = resident(server.process.pid) - memory
+            times = crowd.end()
+    p99, goodput = 1000 * times[int(0.99 * len(times))], 100 * busy / quiet
+    longer = statistics.mean(waits) / alone
+    return figures.judged(
+        {"clients": CLIENTS, "status_calls": len(times), "median_ms": round(1000 * times[len(times) // 2], 1),
+         "p99_ms": round(p99, 1), "most_ms": round(1000 * times[-1], 1), "clips_a_minute_alone": round(60 * quiet, 1),
+         "clips_a_minute": round(60 * busy, 1), "goodput_percent": round(goodput, 1), "queued": len(names),
+         "small_alone_s": round(alone, 2), "small_s": round(longer * alone, 2), "small_most_s": round(max(waits), 2),
+         "server_mib": round(memory), "grown_mib": round(grown, 1), "seconds": seconds},
+        {f"p99 of status calls {p99:.0f} ms (asked: 50)": p99 <= 50,
+         f"goodput {goodput:.0f} % (asked: 95)": goodput >= 95,
+         f"memory grows by {grown:.1f} of {memory:.0f} MiB in two thirds of the time (flat: 5 %)":
+         grown <= 0.05 * memory,
+         f"the small customer waits {longer:.2f} times as long as alone (asked: 2)": longer <= 2})
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+    figures.tidy()
+    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0))

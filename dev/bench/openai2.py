@@ -14,14 +14,27 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 
-from servers import Served
+import figures
+from servers import Served, free_port
+
+from tenku.serving.db import Database
+from tenku.serving.hooks import add_hook
 
 CALLS = """
-import sys, warnings
+import http.server, sys, threading, warnings
 warnings.simplefilter("ignore")
 import openai
 assert openai.__version__.startswith("2."), openai.__version__
 client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="x")
+told, heard = [], threading.Event()
+class Told(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        told.append((self.rfile.read(int(self.headers["content-length"])), dict(self.headers.items())))
+        self.send_response(200)
+        self.end_headers()
+        heard.set()
+hears = http.server.HTTPServer(("127.0.0.1", int(sys.argv[2])), Told)
+threading.Thread(target=hears.serve_forever, daemon=True).start()
 small, few = {"size": "64x48", "seconds": "0.5"}, {"steps": 2, "seed": 1}
 made = client.videos.create_and_poll(prompt="a red ball", **small, extra_body=few)
 assert made.status == "completed" and made.size == "64x48" and made.seconds == "0.5", made
@@ -52,6 +65,15 @@ for kind, call in ((openai.NotFoundError, lambda: client.videos.retrieve("video_
     except kind as error:
         assert error.code and error.type and error.param and error.request_id
 said.append("errors with code, type and param")
+try:
+    openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="tk_wrong").videos.list()
+    raise AssertionError
+except openai.AuthenticationError as error:
+    assert error.code == "invalid_api_key" and error.type == "authentication_error"
+assert heard.wait(60)
+event = client.webhooks.unwrap(told[0][0], {k.lower(): v for k, v in told[0][1].items()}, secret=sys.argv[3])
+assert event.type == "video.completed" and event.data.id == made.id
+said.append("webhooks.unwrap")
 assert client.videos.delete(made.id).deleted
 print("openai", openai.__version__ + ":", ", ".join([*said, "delete"]))
 """
@@ -66,8 +88,15 @@ def main() -> int:
         subprocess.run([python, "-m", "pip", "install", "-q", "openai>=2,<3"], check=True)
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         with Served(Path(folder, "library")) as server:
-            return subprocess.run([python, "-c", CALLS, server.url], env=clean, check=False).returncode
+            port, db = free_port(), Database(f"sqlite:///{folder}/library/tenku.db")
+            _, secret = add_hook(db, f"private+http://127.0.0.1:{port}/told")
+            db.close()
+            done = subprocess.run([python, "-c", CALLS, server.url, str(port), secret], env=clean, check=False,
+                                  stdout=subprocess.PIPE, text=True)
+    return figures.judged({"said": done.stdout.strip()}, {
+        done.stdout.strip() or "the newest 2.x of the client": done.returncode == 0})
 
 
 if __name__ == "__main__":
+    figures.tidy()
     sys.exit(main())

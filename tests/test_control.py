@@ -9,10 +9,10 @@ import torch
 from tenku.inputs import Track, camera_file, moves
 from tenku.model.motion import CHANNELS, PARTS, motion_from
 from tenku.model.motion import seen as seen_by_camera
-from tenku.sampling.control import axes, lead, on_samples, on_steps, there_and_back, times
+from tenku.sampling.control import axes, lead, on_samples, on_steps, settled, there_and_back, times
 from tenku.world.camera import FOV
 from tenku.world.grammar import draw, variant
-from tenku.world.motion import CAMERA, MIDDLE, SPREAD, STATE, states
+from tenku.world.motion import CAMERA, MIDDLE, SPREAD, STATE, THING, states
 from tenku.world.simulate import Format, render
 
 SHAPE = Format(64, 48, 17, 16.0)
@@ -144,6 +144,45 @@ def test_there_and_back_is_a_smooth_circle_where_things_are_in_sight(rows):
     late = rows.copy()
     late[: len(rows) // 2, CAMERA + 3] = 30.0  # above the picture in the first half
     assert np.abs(there_and_back(late, ASPECT)[:, CAMERA + 3]).max() < 5
+
+
+def away(rows: np.ndarray, velocity: tuple[float, float, float]) -> np.ndarray:
+    """A motion whose first thing looks and goes one way for ever, from two metres before the first camera's middle."""
+    rows = np.repeat(rows[:1], 200, 0).astype(np.float64)
+    rows[:, CAMERA : CAMERA + 4] = [1, *(rows[0, :3] + [0, 4, 0])]
+    rows[:, CAMERA + 1 : CAMERA + 4] += np.arange(200)[:, None] * velocity
+    front = np.array(velocity[:2] if any(velocity[:2]) else (1, 0)) / (np.hypot(*velocity[:2]) or 1)
+    rows[:, CAMERA + 4 : CAMERA + 10] = [*front, 0, -front[1], front[0], 0]
+    return rows
+
+
+@pytest.mark.parametrize("velocity", [(0.1, 0, 0), (-0.1, 0.02, 0), (0, 0.15, 0), (0, -0.1, 0), (0, 0, 0.1),
+                                      (0.05, 0, -0.1)])
+def test_what_gets_lost_turns_home_and_looks_where_it_goes(rows, velocity):
+    lost = away(rows, velocity)
+    floor = np.full(3, lost[0, CAMERA + 3] - 0.1)
+    home = settled(lost, 20, floor, ASPECT)
+    assert np.array_equal(home[:20], lost[:20])
+    seen = filmed(home[40:])[:, CAMERA : CAMERA + 4]
+    assert np.abs(seen[:, 1]).max() < np.tan(FOV / 2) * ASPECT  # in the picture
+    assert 0.2 < np.exp(seen[:, 3]).min() < np.exp(seen[:, 3]).max() < 12
+    assert home[40:, CAMERA + 3].min() > floor[0] - 0.2
+    steps, front = np.diff(home[:, CAMERA + 1 : CAMERA + 3], axis=0), home[1:, CAMERA + 4 : CAMERA + 6]
+    speed = np.linalg.norm(steps, axis=1)
+    assert speed == pytest.approx(np.full(199, np.hypot(*velocity[:2])), abs=1e-9)
+    if speed[0]:
+        assert (steps * front).sum(1) == pytest.approx(speed)
+
+
+def test_what_is_there_is_there_throughout(rows):
+    drifting = rows.astype(np.float64)
+    drifting[:, CAMERA] = np.linspace(1, 0, len(rows))
+    drifting[:, CAMERA + THING] = np.linspace(0.1, 0.9, len(rows))
+    found = settled(drifting, len(rows), np.zeros(3), ASPECT)
+    assert (found[:, CAMERA] == 1).all()
+    assert (found[:, CAMERA + THING] == 0).all()
+    flags = [CAMERA, CAMERA + THING]
+    assert np.array_equal(np.delete(found, flags, 1), np.delete(drifting, flags, 1))
 
 
 def test_samples_have_the_times_of_their_frames():

@@ -21,6 +21,9 @@ from tenku.model.motion import AWAY, PARTS, motion_from, plain, scaled, seen, st
 from tenku.world.camera import FOV
 from tenku.world.motion import CAMERA, NEAREST, STATE, THING, THINGS
 
+EDGE = 0.7  # of the way from the picture's middle to its side: beyond it things turn, if they are free to
+NEAR, MIDDLE, FAR = 2.0, 4.0, 8.0  # metres from the camera: at the nearest and the farthest they turn to the middle
+TURN = math.pi / 6  # radians, at most, from one sample to the next
 HEIGHT = 1.0  # metres: how tall a thing is of which only its box is known
 
 
@@ -84,6 +87,47 @@ def carried(rows: np.ndarray, end: np.ndarray) -> np.ndarray:
         for columns in (slice(at + 4, at + 7), slice(at + 7, at + 10)):
             rows[:, columns] = rows[:, columns] @ (wanted @ last.T).T
     return rows
+
+
+def settled(rows: np.ndarray, free: int, floor: np.ndarray, aspect: float) -> np.ndarray:
+    """A motion M STATE in which what is there is there throughout, and things turn where they would get lost.
+
+    The network dreams how each number changes, and of one that never does the errors add up. free: the first sample
+    from which on a thing turns that goes out of the picture, too near, too far, or below its floor (metres, THINGS).
+    """
+    rows = rows.copy()
+    limit = EDGE * math.tan(FOV / 2) * np.array([aspect, 1.0])
+    for k, at in enumerate(range(CAMERA, STATE, THING)):
+        rows[:, at] = rows[0, at] > 0.5
+        if rows[0, at] and free < len(rows):
+            _turn_home(rows, at, max(free, 1), floor[k], limit)
+    return rows
+
+
+def _turn_home(rows: np.ndarray, at: int, free: int, floor: float, limit: np.ndarray) -> None:
+    """Lets the thing whose numbers begin at `at` go on from sample `free` on, but turn home where it gets lost."""
+    steps, turned = np.diff(rows[:, at + 1 : at + 4], axis=0), 0.0
+    rises = 1.0
+    for i in range(free, len(rows)):
+        here, view = rows[i - 1], axes(rows[i - 1 : i, :CAMERA])[0]
+        spot, step = (here[at + 1 : at + 4] - here[:3]) @ view, steps[i - 1].copy()
+        away = max(-spot[2], NEAREST)
+        if abs(spot[0]) > limit[0] * away or not NEAR < -spot[2] < FAR:
+            home = here[:2] - MIDDLE * view[:2, 2] - here[at + 1 : at + 3]
+            wrong = math.atan2(home[1], home[0]) - math.atan2(step[1], step[0]) - turned
+            turned += np.clip((wrong + math.pi) % (2 * math.pi) - math.pi, -TURN, TURN)
+        turn = _about(turned)
+        if (here[at + 3] < floor and rises * step[2] < 0) or (spot[1] > limit[1] * away and rises * step[2] > 0):
+            rises = -rises
+        step = np.array([*turn @ step[:2], rises * step[2]])
+        rows[i, at + 1 : at + 4] = here[at + 1 : at + 4] + step
+        for column in (at + 4, at + 7):
+            rows[i, column : column + 2] = turn @ rows[i, column : column + 2]
+
+
+def _about(angle: float) -> np.ndarray:
+    """A turn to the left as seen from above."""
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
 def samples_of(motion: Tensor) -> np.ndarray:

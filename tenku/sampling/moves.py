@@ -17,9 +17,10 @@ from tenku.engines.bundled import Engine
 from tenku.model import flow
 from tenku.model.motion import CHANNELS, PARTS, motion_from, steps_of, stretched, timeline, told_of
 from tenku.model.patches import Grid, scale_of
-from tenku.sampling.control import STATE, carried, lead, on_samples, on_steps, samples_of, times
+from tenku.sampling.control import STATE, carried, lead, on_samples, on_steps, samples_of, settled, times
 from tenku.sampling.plan import Plan, Round
 from tenku.sampling.window import Window, solve, what_is_told
+from tenku.world.motion import CAMERA, THING
 
 CANDIDATES = 6  # motions of which the likeliest is taken, where pictures are given whose motion nobody knows
 JUDGED_AT = (0.45, 0.7)  # noise levels at which it is judged
@@ -90,6 +91,10 @@ class Moves:
             first, rest = dreamt.unflatten(2, (PARTS, STATE)).flatten(1, 2).tensor_split([int(head == 0)], 1)
             dreamt = torch.cat([first, stretched(rest, plan.motion)], 1).reshape(dreamt.shape)
         rows = motion_from(torch.cat([coded, dreamt], 1))
+        free = max(PARTS * head, PARTS * (self.engine.longest - part.known))  # in the first window nothing turns
+        floor = samples_of(self.rows[:, : self.engine.longest])[:, CAMERA + 3 :: THING].min(0)  # of the first window
+        rows = on_samples(rows, lambda samples: settled(samples, len(samples) if plan.tracks else free, floor,
+                                                        plan.width / plan.height))
         return on_samples(rows, obey) if obey else rows
 
     def _clock(self, part: Round) -> np.ndarray:

@@ -9,10 +9,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "generate"]
+__all__ = ["__version__", "generate", "stream"]
 
 if TYPE_CHECKING:
-    from tenku.api import generate
+    from tenku.api import generate, stream
 
 
 def calm_threads() -> None:
@@ -24,9 +24,9 @@ def calm_threads() -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "generate":  # PEP 562: the Python API without paying for it at import
+    if name in ("generate", "stream"):  # PEP 562: the Python API without paying for it at import
         calm_threads()
-        from tenku.api import generate
+        from tenku import api
 
-        return generate
+        return getattr(api, name)
     raise AttributeError(f"module 'tenku' has no attribute {name!r}")

@@ -6,7 +6,7 @@ Nothing is made before the operator's policy was asked. The server asks it for e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +16,21 @@ from tenku.request import Request
 if TYPE_CHECKING:
     from tenku.film.make import Film, OnStep
     from tenku.film.storyboard import Storyboard
-    from tenku.sampling.generate import Result, Step
+    from tenku.sampling.generate import Result, Saved, Step
     from tenku.types import Clip
 
 
 def generate(
     request: Request | str | None = None, *, on_step: Callable[[Step], None] | None = None,
-    clips: Mapping[str, Clip] | None = None, shown: Mapping[str, Any] | None = None, **fields: Any,
+    clips: Mapping[str, Clip] | None = None, shown: Mapping[str, Any] | None = None,
+    on_round: Callable[[Saved], None] | None = None, **fields: Any,
 ) -> list[Result]:
     """Makes the clips of a request: `generate("a red ball bouncing on a beach", seconds=2, seed=7)`.
 
     clips: inputs that are in memory, by the "sha256:..." that the request names them by (`modes.name_of`); shown: what
-    they show, by the same names (`Result.record["shown"]`). Files of ours say it themselves. Returns one
-    Result per sample; every sample is the same alone or among others. Raises UserError for a request that cannot be,
-    Refused, which is one and names the rule, for one that the policy forbids.
+    they show, by the same names (`Result.record["shown"]`); files of ours say it themselves. on_round: called with what
+    is finished of one sample. Returns one Result per sample; every sample is the same alone or among others. Raises
+    UserError for a request that cannot be, Refused, which is one and names the rule, for one that the policy forbids.
     """
     if not isinstance(request, Request):
         request = Request.parse(fields if request is None else {"prompt": request, **fields})
@@ -39,7 +40,21 @@ def generate(
 
     files = [one.source for one in request.inputs if Path(one.source).is_file()]
     seen = {source: shown_by(Path(source)) for source in files} | dict(shown or {})
-    return generate(request, on_step=on_step, clips=clips, shown=seen)
+    return generate(request, on_step=on_step, clips=clips, shown=seen, on_round=on_round)
+
+
+def stream(request: Request | str | None = None, **fields: Any) -> Iterator[Clip]:
+    """The clip of words alone in pieces, as soon as each is finished: `for piece in tenku.stream("...", seconds=60)`.
+
+    Together they are what `generate` makes, and memory does not grow with their number. Raises UserError and Refused
+    like `generate`, and UserError where inputs are given.
+    """
+    if not isinstance(request, Request):
+        request = Request.parse(fields if request is None else {"prompt": request, **fields})
+    Policy.find().check(request)
+    from tenku.sampling.generate import stream
+
+    return stream(request)
 
 
 def film(board: Storyboard, path: Path, on_step: OnStep | None = None, *, name: str = "storyboard") -> Film:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tenku import __version__, media
-from tenku.cli import VERBS, main
+from tenku.cli import VERBS, main, making
 
 COMMAND = [sys.executable, "-m", "tenku"]
 
@@ -223,6 +223,25 @@ def test_a_preview_is_a_sealed_picture(tiny_model, tmp_path):
     flags = ["--model", str(tiny_model), "-o", str(tmp_path / "out.mp4"), "--preview", str(preview)]
     assert generate(tmp_path, *flags) == 0
     assert media.read_clip(preview).size == (64, 48)
+
+
+def test_a_clip_can_be_watched_while_it_is_made(tiny_model, tmp_path, monkeypatch, capsys):
+    """Piece by piece, marked like all that leaves; in the end only the clip is there."""
+    seen, write = [], making._write
+
+    def watched(*made):
+        seen.append(media.read_clip(tmp_path / "out.growing.mp4").frames)
+        write(*made)
+
+    monkeypatch.setattr(making, "_write", watched)
+    asked = ["generate", "a red ball", "--model", str(tiny_model), "--steps", "1", "--size", "64x48", "--stream"]
+    assert main([*asked, "--seconds", "4", "-o", str(tmp_path / "out.mp4")]) == 0
+    made = media.read_clip(tmp_path / "out.mp4").frames
+    assert seen[0].shape == made.shape
+    assert np.abs(seen[0].astype(float) - made).mean() < 6  # both are marked and compressed, the pieces by themselves
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert main([*asked, "-o", str(tmp_path / "out.gif")]) == 2
+    assert "--stream is for one clip, as .mp4" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_leaves_nothing_behind(tiny_model, tmp_path):

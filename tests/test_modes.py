@@ -18,8 +18,11 @@ from tenku.errors import UserError
 from tenku.model.motion import seen
 from tenku.request import Request
 from tenku.sampling import modes
-from tenku.sampling.generate import Result, Saved, generate
+from tenku.sampling.generate import Result, Saved, generate, stream
+from tenku.sampling.moves import motion_of
+from tenku.sampling.plan import plan
 from tenku.sampling.shown import Shown
+from tenku.sampling.window import sketch_of, what_is_told
 from tenku.types import Clip, Size
 from tenku.world.motion import CAMERA
 
@@ -131,7 +134,7 @@ def test_a_circle_has_no_seam(engine):
     assert np.mean(seam["generate"]) > 1.2
 
 
-def test_a_clip_goes_on_after_a_round_to_the_same_bits_and_is_as_fine_as_its_sketch(engine: Engine) -> None:
+def test_a_clip_goes_on_after_a_round_or_in_pieces_to_the_same_bits(engine: Engine) -> None:
     request = Request.parse({"prompt": WORDS, **SMALL, "seconds": 3})
     kept: list[Saved] = []
     whole = generate(request, on_round=kept.append)[0].clip
@@ -140,11 +143,27 @@ def test_a_clip_goes_on_after_a_round_to_the_same_bits_and_is_as_fine_as_its_ske
     assert np.array_equal(generate(request, saved=kept[0])[0].clip.frames, whole.frames)
     begun = kept[0].finished().frames
     assert np.array_equal(begun, whole.frames[: len(begun)])
-    drawn = kept[-1].drawn[:, :HEIGHT, :WIDTH].numpy()
-    assert len(drawn) >= len(whole.frames)
-    guessed = round_trip(engine, drawn)  # what the codec alone would show of it
-    near = decibels(whole.frames, drawn[: len(whole.frames)])
-    assert near > decibels(guessed[: len(whole.frames)], drawn[: len(whole.frames)])
+    pieces = list(stream(request))
+    assert len(pieces) == kept[0].total
+    assert np.array_equal(np.concatenate([piece.frames for piece in pieces]), whole.frames)
+
+
+def test_a_clip_is_as_fine_as_its_sketch(engine: Engine) -> None:
+    """And not as the codec shows that."""
+    request = Request.parse({"prompt": WORDS, **SMALL, "seconds": 1})
+    grid = engine.codec.grid(request.frames, HEIGHT, WIDTH, request.fps)
+    one = plan(request, grid.steps, engine.longest)
+    with torch.inference_mode():
+        told = what_is_told(engine, one, [motion_of(engine, one, grid)], grid, 0)
+        assert told is not None
+        drawn = ((sketch_of(engine, one, told)[1][0] + 1) * 127.5).round().to(torch.uint8).numpy()[:, :HEIGHT, :WIDTH]
+    frames = generate(request)[0].clip.frames
+    assert decibels(frames, drawn) > decibels(round_trip(engine, drawn), drawn)
+
+
+def test_what_is_given_cannot_be_streamed(folder: Path) -> None:
+    with pytest.raises(UserError, match="words alone"):
+        next(stream(Request.parse({"prompt": WORDS, "inputs": [str(folder / "a.png")]})))
 
 
 @pytest.fixture(scope="module")

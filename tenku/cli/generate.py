@@ -17,6 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keyframe", action="append", metavar="FILE@S",
                         help="a picture or a clip at second S; FILE@S:0.5 holds it half as firmly; repeat it for more")
     parser.add_argument("--loop", action="store_true", help="make a clip that repeats without a seam")
+    parser.add_argument("--stream", action="store_true",
+                        help="what is finished can be watched as FILE.growing.mp4 while the rest is made")
     parser.add_argument("--server", metavar="URL", help="have a `tenku serve` make it (key: $TENKU_API_KEY)")
     making.add_arguments(parser)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
@@ -17,7 +18,7 @@ from tenku.errors import UserError
 
 if TYPE_CHECKING:
     from tenku.request import Request
-    from tenku.sampling.generate import Result, Step
+    from tenku.sampling.generate import Result, Saved, Step
 
 PREVIEWS = 8  # pictures over the whole work
 
@@ -122,8 +123,10 @@ def make(request: Request, arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     files = targets(arguments.output, request)
     _check(request, files, arguments.preview)
-    with _Progress(request, arguments.preview) as progress:
-        results = generate(request, on_step=progress)
+    grows = getattr(arguments, "stream", False)
+    with _Progress(request, arguments.preview) as progress, contextlib.ExitStack() as held:
+        growing = held.enter_context(_Growing(request, files[0])) if grows else None
+        results = generate(request, on_step=progress, on_round=growing)
         _write(results, files, [Path(given.source) for given in request.inputs])
     _report(request, results, files, time.monotonic() - started, as_json=arguments.json)
     return 0
@@ -200,6 +203,43 @@ class _Progress:
         record = {"request": self.request.to_json(), "preview": {"step": step.index, "frame": middle}}
         frame = Clip(clip.frames[middle : middle + 1], clip.fps)
         seal(frame, record, path, model=Model(engine.name, engine.weights_sha256))
+
+
+class _Growing:
+    """What is finished of a clip, as `<name>.growing.mp4` beside where it will be: it plays while the rest is made."""
+
+    def __init__(self, request: Request, target: Path) -> None:
+        if target.suffix.lower() != ".mp4" or request.samples > 1:
+            raise UserError(f"{target.name} cannot grow", "--stream is for one clip, as .mp4")
+        self.request, self.path, self.frames = request, target.with_suffix(".growing.mp4"), 0
+
+    def __enter__(self) -> _Growing:
+        self.path.unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.path.unlink(missing_ok=True)
+
+    def __call__(self, saved: Saved) -> None:
+        from tenku import growing
+        from tenku.engines.bundled import load
+        from tenku.provenance.seal import Model, seal
+        from tenku.types import Clip
+
+        clip, first = saved.finished(), self.frames
+        if len(clip.frames) <= first:
+            return
+        engine = load(self.request.model)
+        with tempfile.TemporaryDirectory(prefix=".tenku-", dir=self.path.parent) as draft:
+            piece = Path(draft) / "piece.mp4"
+            record = {"request": self.request.to_json(), "part": {"first": first}}
+            seal(Clip(clip.frames[first:], clip.fps), record, piece, model=Model(engine.name, engine.weights_sha256),
+                 first=first)
+            with self.path.open("ab") as file:
+                file.write(growing.fragment(piece.read_bytes(), first))
+        self.frames = len(clip.frames)
+        if not first:
+            print(f"watch it grow: {self.path}", file=sys.stderr)
 
 
 def _write(results: Sequence[Result], targets: Sequence[Path], made_of: Sequence[Path]) -> None:

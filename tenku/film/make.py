@@ -8,7 +8,6 @@ lie locked, and no installation but this one can open them.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -23,9 +22,8 @@ from tenku.errors import UserError
 from tenku.film.storyboard import Shot, Storyboard
 from tenku.film.text import captioned, card
 from tenku.inputs import Given
-from tenku.media import decode, write_lossless
 from tenku.provenance.lineage import shown as shown_by
-from tenku.provenance.lock import lock, unlock
+from tenku.provenance.lock import lock_clip, unlock_clip
 from tenku.provenance.seal import Model, check_path, seal
 from tenku.request import Request
 from tenku.sampling.generate import Step, generate
@@ -173,7 +171,7 @@ class _Studio:
         about = json.dumps([hashed(request).to_json(), self.model.weights_sha256], sort_keys=True)
         key = hashlib.sha256(about.encode()).hexdigest()[:16]
         pictures, file = self.folder / f"{key}.locked", self.folder / f"{key}.mp4"
-        kept = unlock(pictures.read_bytes(), key) if pictures.exists() and file.exists() else None
+        kept = unlock_clip(pictures.read_bytes(), key) if pictures.exists() and file.exists() else None
         if kept is None:
             def report(step: Step) -> None:
                 if self.on_step:
@@ -188,11 +186,11 @@ class _Studio:
             [result] = generate(request, on_step=report, clips=held, shown=shown)
             seal(result.clip, result.record, file, model=self.model, ingredients=list(files.values()))
             draft = pictures.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_bytes(lock(write_lossless(result.clip.frames, result.clip.fps), key))
+            draft.write_bytes(lock_clip(result.clip, key))
             os.replace(draft, pictures)
             clip = result.clip
         else:
-            clip = Clip(decode(io.BytesIO(kept), "mp4").frames, request.fps)
+            clip = Clip(kept.frames, request.fps)
         piece = Piece(clip, file, pictures, Shown.from_json(shown_by(file)), kept is None)
         if self.on_part:
             self.on_part(piece)

@@ -153,11 +153,16 @@ class Codec(nn.Module):
         return self(latents)[:, :, :height, :width].clamp(-1, 1)
 
     def decode_over(
-        self, latents: Tensor, pictures: Tensor, height: int | None = None, width: int | None = None
+        self, latents: Tensor, pictures: Tensor, height: int | None = None, width: int | None = None, *,
+        first: bool = True,
     ) -> Tensor:
-        """Like `decode`, but what latents cannot hold is taken from pictures B T H W 3 in [-1, 1], not guessed."""
-        video = self._picture(latents, self.groups(pictures) - self.mean)
-        return video[:, self.config.stride[0] - 1 :, :height, :width].clamp(-1, 1)
+        """Like `decode`, but what latents cannot hold is taken from pictures B T H W 3 in [-1, 1], not guessed.
+
+        Each step is decoded by itself. first: they begin with a clip's first frame, and not with a whole group.
+        """
+        groups = self.groups(pictures) if first else self._grouped(pictures)
+        video = self._picture(latents, groups - self.mean)
+        return video[:, self.config.stride[0] - 1 if first else 0 :, :height, :width].clamp(-1, 1)
 
     def decode_linear(self, latents: Tensor, height: int | None = None, width: int | None = None) -> Tensor:
         """Like `decode`, by the closed form alone: cheaper, blockier."""

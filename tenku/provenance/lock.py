@@ -1,15 +1,18 @@
 """What is kept of generated pictures without a mark, so that only this installation can see it.
 
-A film keeps its shots' latents, from which it is cut again when one shot was changed. They decode to pictures without a
-mark; so they lie encrypted (AES-256-GCM) under a key drawn from the identity that signs here. Whoever copies the
-folder has the sealed shots and nothing else; another installation dreams the shot again.
+A film keeps its shots' pictures, from which it is cut again when one shot was changed, and a job what it goes on from.
+They are without a mark; so they lie encrypted (AES-256-GCM) under a key drawn from the identity that signs here.
+Whoever copies the folder has the sealed shots and nothing else; another installation dreams the shot again.
 """
 
 from __future__ import annotations
 
+import io
 import secrets
 
+from tenku.media import decode, write_lossless
 from tenku.provenance import identity
+from tenku.types import Clip
 
 _NONCE = 12  # bytes
 _ABOUT = b"tenku pictures without a mark"
@@ -32,6 +35,17 @@ def unlock(data: bytes, name: str) -> bytes | None:
         return AESGCM(_key()).decrypt(data[:_NONCE], data[_NONCE:], name.encode())
     except (InvalidTag, ValueError):
         return None
+
+
+def lock_clip(clip: Clip, name: str) -> bytes:
+    """A clip's pictures, without loss, encrypted like `lock`."""
+    return lock(write_lossless(clip.frames, clip.fps), name)
+
+
+def unlock_clip(data: bytes, name: str) -> Clip | None:
+    """The inverse of `lock_clip`, or None like `unlock`. Its rate is the nearest that the container can say."""
+    opened = unlock(data, name)
+    return None if opened is None else decode(io.BytesIO(opened), "mp4")
 
 
 def _key() -> bytes:

@@ -5,7 +5,7 @@ Legend: N canvas tokens, K known tokens, T of both, C channels, F what a token i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from tenku import __version__
 from tenku.director import spelt
 from tenku.engines.bundled import Engine, load
+from tenku.errors import UserError
 from tenku.model.motion import PARTS
 from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
@@ -29,6 +30,8 @@ from tenku.sampling.plan import Plan, Round, plan, rounds
 from tenku.sampling.shown import Shown
 from tenku.sampling.window import Window, sketched, solve, upon_sketch, what_is_told
 from tenku.types import Clip
+
+AT_ONCE = 16  # latent steps that are decoded at once
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Saved:
     total: int
     latents: Tensor  # 1 T H W C of the whole clip; of rounds to come nothing yet
     rows: Tensor  # 1 T C of its motion
-    drawn: Tensor  # uint8 F H W 3: its sketch, of what is done; F is 0 where it is not dreamt upon one
+    drawn: Tensor  # uint8 F H W 3: its pictures, of what is done; F is 0 where it is not dreamt upon a sketch
     finished: Callable[[], Clip]  # decodes the frames from the clip's beginning that will not change any more
 
 
@@ -125,39 +128,94 @@ def dream(
     """
     if plan.cyclic:
         return circle(engine, plan, report), None
-    whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
-    latents = torch.zeros(1, whole.steps, whole.rows, whole.columns, engine.codec.config.channels)
-    done = torch.zeros(whole.steps, whole.rows, whole.columns, dtype=torch.bool)
-    if given is not None:
-        latents, done = given.latents.clone(), given.known.clone()
-    moves = Moves(engine, plan, whole, worlds)
-    drawn = _drawn(engine, plan, whole, given)
+    work = _Work(engine, plan, given, worlds)
+    drawn = _drawn(plan, given)
     if saved:
-        latents, moves.rows, drawn = saved.latents.clone(), saved.rows.clone(), saved.drawn.clone()
+        work.latents, work.moves.rows, drawn = saved.latents.clone(), saved.rows.clone(), saved.drawn.clone()
     for number, part in enumerate(plan.rounds):
         if saved and number < saved.rounds:
-            done[part.start : part.stop] = True
-            moves.there[part.known : part.end] = [True] * (part.end - part.known)
+            work.skip(part)
             continue
-        before = done.clone()
+        pictures = work.round(number, report)
+        if pictures is not None:
+            first, last = work.frames(part)
+            drawn[first:last] = pictures[: len(drawn) - first]
+        if on_round:
+            on_round(work.saved(number, drawn))
+    return finished(engine, plan, work.latents, given, drawn), _shown(work.moves)
 
-        def show(index: int, x: Tensor, part: Round = part, number: int = number, done: Tensor = before) -> None:
+
+@torch.inference_mode()
+def stream(request: Request) -> Iterator[Clip]:
+    """The clip of a request of words alone, in pieces, as they are finished; memory does not grow with its length.
+
+    Together they are what `generate` makes. Raises UserError like it.
+    """
+    if request.mode != "generate" or request.inputs or request.samples > 1:
+        raise UserError("only one clip of words alone can be streamed", "leave out inputs and samples, or generate it")
+    request = replace(request, prompt=spelt(request.prompt))
+    engine = load(request.model)
+    grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
+    one = sketched(engine, plan(request, grid.steps, engine.longest))
+    if not one.sketched:
+        yield dream(engine, one)[0]
+        return
+    work = _Work(engine, one, None, ())
+    for number, part in enumerate(one.rounds):
+        pictures = work.round(number, None)
+        assert pictures is not None, "what is painted upon a sketch is finished in each round"
+        yield Clip(pictures[: one.frames - work.frames(part)[0]].numpy(), one.fps)
+
+
+class _Work:
+    """A clip in the making: what is known of it so far."""
+
+    def __init__(self, engine: Engine, plan: Plan, given: Tokens | None, worlds: Sequence[Tensor]) -> None:
+        self.engine, self.plan, self.given = engine, plan, given
+        whole = engine.codec.grid(plan.frames, plan.height, plan.width, plan.fps)
+        self.latents = torch.zeros(1, whole.steps, whole.rows, whole.columns, engine.codec.config.channels)
+        self.done = torch.zeros(whole.steps, whole.rows, whole.columns, dtype=torch.bool)
+        if given is not None:
+            self.latents, self.done = given.latents.clone(), given.known.clone()
+        self.moves = Moves(engine, plan, whole, worlds)
+
+    def frames(self, part: Round) -> tuple[int, int]:
+        """The first frame of a round's own, and one past the last."""
+        return max(0, self.engine.codec.frames(part.start)), self.engine.codec.frames(part.stop)
+
+    def skip(self, part: Round) -> None:
+        """A round that was done before."""
+        self.done[part.start : part.stop] = True
+        self.moves.there[part.known : part.end] = [True] * (part.end - part.known)
+
+    def round(self, number: int, report: Report | None) -> Tensor | None:
+        """Dreams a round. Returns the pictures of its own steps, uint8 F H W 3, where they lie upon a sketch."""
+        plan, part, before = self.plan, self.plan.rounds[number], self.done.clone()
+
+        def show(index: int, x: Tensor) -> None:
             if report:
                 def preview() -> Clip:
-                    so_far = latents.clone()
-                    _put(so_far, done, x.cpu(), part)
-                    return decode(engine, plan, so_far)
+                    so_far = self.latents.clone()
+                    _put(so_far, before, x.cpu(), part)
+                    return finished(self.engine, plan, so_far)
 
                 report(number * plan.steps_a_round + index, preview)
 
-        x, pictures = _round(moves, part, number, latents, done, given, show)
-        _put(latents, done, x, part)
-        done[part.start : part.stop] = True
-        if pictures is not None:
-            drawn[max(0, engine.codec.frames(part.start)) : engine.codec.frames(part.stop)] = pictures
-        if on_round:
-            on_round(_saved(moves, number, latents, done, given, drawn))
-    return decode(engine, plan, latents, given, drawn), _shown(moves)
+        x, drawn = _round(self.moves, part, number, self.latents, self.done, self.given, show)
+        _put(self.latents, self.done, x, part)
+        self.done[part.start : part.stop] = True
+        if drawn is None:
+            return None
+        own = self.latents[:, part.start : part.stop].to(self.engine.device)
+        video = self.engine.codec.decode_over(own, drawn.to(self.engine.device), plan.height, plan.width,
+                                              first=part.start == 0)
+        return ((video[0] + 1) * 127.5).round().to(torch.uint8).cpu()
+
+    def saved(self, number: int, drawn: Tensor) -> Saved:
+        """What there is after a round. The codec looks back, not ahead, so a beginning decodes to what it will be."""
+        there = [*self.done.flatten(1).all(1).tolist(), False].index(False)
+        return Saved(number + 1, len(self.plan.rounds), self.latents.clone(), self.moves.rows.clone(), drawn.clone(),
+                     lambda: finished(self.engine, self.plan, self.latents[:, :there], self.given, drawn))
 
 
 def _shown(moves: Moves) -> dict[str, Any] | None:
@@ -171,28 +229,13 @@ def _shown(moves: Moves) -> dict[str, Any] | None:
     return Shown(every, plan.said, worlds).part(first / plan.fps, (stop - 1) / plan.fps).to_json()
 
 
-def _drawn(engine: Engine, plan: Plan, whole: Grid, given: Tokens | None) -> Tensor:
-    """Room for a clip's sketch, uint8 F H W 3, in whole latents; what is given of it is there."""
-    frames, height, width = engine.codec.shape(whole)
+def _drawn(plan: Plan, given: Tokens | None) -> Tensor:
+    """Room for the pictures of a clip that lies upon its sketch, uint8 F H W 3; what is given of it is there."""
     if not plan.sketched:
-        return torch.zeros(0, height, width, 3, dtype=torch.uint8)
+        return torch.zeros(0, plan.height, plan.width, 3, dtype=torch.uint8)
     if given is None:
-        return torch.zeros(frames, height, width, 3, dtype=torch.uint8)
-    size = given.canvas.frames.shape
-    more = ((0, frames - size[0]), (0, height - size[1]), (0, width - size[2]), (0, 0))
-    return torch.from_numpy(np.pad(given.canvas.frames, more, mode="edge"))
-
-
-def _saved(
-    moves: Moves, number: int, latents: Tensor, done: Tensor, given: Tokens | None, drawn: Tensor
-) -> Saved:
-    """What there is after a round. The codec looks back and not ahead, so a beginning decodes to what it will be."""
-    there = [*done.flatten(1).all(1).tolist(), False].index(False)
-
-    def finished() -> Clip:
-        return decode(moves.engine, moves.plan, latents[:, :there], given, drawn)
-
-    return Saved(number + 1, len(moves.plan.rounds), latents.clone(), moves.rows.clone(), drawn.clone(), finished)
+        return torch.zeros(plan.frames, plan.height, plan.width, 3, dtype=torch.uint8)
+    return torch.from_numpy(given.canvas.frames.copy())
 
 
 def _put(latents: Tensor, done: Tensor, x: Tensor, part: Round) -> None:
@@ -207,7 +250,7 @@ def _round(
     moves: Moves, part: Round, number: int, latents: Tensor, done: Tensor, given: Tokens | None,
     show: Callable[[int, Tensor], None],
 ) -> tuple[Tensor, Tensor | None]:
-    """Dreams a round's canvas tokens, 1 N C. With the sketch of its steps, uint8 F H W 3, where they lie upon one."""
+    """Dreams a round's canvas tokens, 1 N C. With the sketch of its steps, 1 F H W 3, where they lie upon one."""
     engine, plan = moves.engine, moves.plan
     pictures, known = latents[:, part.known : part.end].clone(), done[part.known : part.end]
     steps = list(range(part.known, part.end))
@@ -226,23 +269,24 @@ def _round(
     if drawn is None:
         return x, None
     first, last = (max(0, engine.codec.frames(step - part.known)) for step in (part.start, part.stop))
-    return x, ((drawn[0, first:last] + 1) * 127.5).round().to(torch.uint8)
+    return x, drawn[:, first:last]
 
 
 @torch.inference_mode()
-def decode(
+def finished(
     engine: Engine, plan: Plan, latents: Tensor, given: Tokens | None = None, drawn: Tensor | None = None
 ) -> Clip:
-    """Latents 1 T H W C, and what they lie upon, uint8 F H W 3, to the plan's clip, with what is given of it."""
-    if drawn is None or not len(drawn):
-        video = engine.codec.decode(latents.to(engine.device), plan.height, plan.width)
+    """The plan's clip, as far as there are latents 1 T H W C, with what is given of it. drawn: its pictures, uint8
+    F H W 3, where they lie upon a sketch."""
+    if drawn is not None and len(drawn):
+        frames = drawn[: engine.codec.frames(latents.shape[1])].numpy().copy()
+        if given is not None:
+            firm = given.canvas.weight[: len(frames)] == FIRM
+            frames[firm] = given.canvas.frames[: len(frames)][firm]
     else:
-        over = drawn[None, : engine.codec.frames(latents.shape[1])].to(engine.device).float() / 127.5 - 1
-        video = engine.codec.decode_over(latents.to(engine.device), over, plan.height, plan.width)
-    frames = ((video[0, : plan.frames].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
-    if given is not None and drawn is not None and len(drawn):
-        firm = given.canvas.weight[: len(frames)] == FIRM
-        frames[firm] = given.canvas.frames[: len(frames)][firm]
-    elif given is not None:
-        restore(given, frames, engine.codec, engine.device)
+        video = engine.codec.stream(iter(latents.to(engine.device).split(AT_ONCE, 1)), plan.height, plan.width)
+        parts = [((part[0].float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu() for part in video]
+        frames = torch.cat(parts)[: plan.frames].numpy()
+        if given is not None:
+            restore(given, frames, engine.codec, engine.device)
     return Clip(np.ascontiguousarray(frames[slice(*(plan.crop or (None,)))]), plan.fps)

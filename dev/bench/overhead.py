@@ -22,6 +22,7 @@ import figures
 import openai
 from servers import Served
 
+from tenku import calm_threads
 from tenku.request import Request
 from tenku.serving.worker import variants
 
@@ -51,6 +52,7 @@ def spent(server: Served) -> float:
 
 def main(times: int) -> int:
     """Measures and prints."""
+    calm_threads()  # as the command does
     warnings.simplefilter("ignore", DeprecationWarning)  # the client says that OpenAI's service has ended
     with tempfile.TemporaryDirectory(prefix="tenku-overhead-") as folder:
         os.environ["TENKU_HOME"] = f"{folder}/home"

@@ -161,7 +161,7 @@ async def retrieve_video(call: Call, id: VideoId) -> Response:
     waits = "x-stainless-poll-helper" in call.headers and "x-stainless-custom-poll-interval" not in call.headers
     over = time.monotonic() + HOLD
     while waits and job["status"] in jobs.ACTIVE and time.monotonic() < over and not service.stopping.is_set():
-        await asyncio.sleep(min(1.0, max(0.02, (1.0 if left is None else left) / 5)))
+        await asyncio.sleep(min(1.0, max(0.03, (1.0 if left is None else left) / 5)))
         job, left = await run_in_threadpool(jobs.look, service.db, caller.tenant, id)
     answer = _answer(job, left)
     if waits and job["status"] in jobs.ACTIVE:

@@ -402,6 +402,7 @@ def _kills(server: Served, kills_wanted: int, seed: int, model: str) -> list[flo
         until(lambda last=last: any(taken(server, name) > 1 for name in last)
               or all(get(server, name)["status"] == "completed" for name in last), every=0.02)
         waits.append(time.monotonic() - started)
+        print(f"kill {number + 1}, {what}: work went on after {waits[-1]:.2f} s", flush=True)
     for name in accepted:
         until(lambda name=name: get(server, name)["status"] == "completed")
     facts = [get(server, name)["tenku"]["facts"] for name in accepted]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from tenku.cli import main
 from tenku.errors import UserError
 from tenku.serving import access, app, jobs
 from tenku.serving.access import add_key, all_keys, revoke_key
-from tenku.serving.db import Database
+from tenku.serving.db import Database, keys
 from tenku.serving.service import Service
 from tenku.serving.store import Store
 
@@ -152,6 +154,33 @@ def test_a_revoked_key_is_out_at_the_next_call(service, client):
     assert caller.get("/v1/videos").status_code == 401
     with pytest.raises(UserError, match="no such key"):
         revoke_key(service.db, name)
+
+
+def test_a_revoked_key_watches_no_longer(service, client):
+    made = {}
+    for tenant in ("ann", "bob"):
+        name, secret = add_key(service.db, tenant)
+        made[tenant] = name, client(service, secret)
+        made[tenant][1].post("/v1/videos", json={"prompt": "x"})
+    name, caller = made["ann"]
+    path = f"/v1/videos/{caller.get('/v1/videos').json()['data'][0]['id']}"
+    assert caller.get("/v1/status").json()["queued"] == 1  # and not what others wait for
+    ends = threading.Timer(0.5, revoke_key, (service.db, name))
+    ends.start()
+    seen = caller.get(f"{path}/events").text  # ends, though the job does not
+    assert seen.count("event: progress") == 1
+    assert "event: d" not in seen
+    assert caller.get(path).status_code == 401
+    name, caller = made["bob"]
+    path = f"/v1/videos/{caller.get('/v1/videos').json()['data'][0]['id']}"
+    for call in (f"{path}/stream", path):
+        ends = threading.Timer(0.5, revoke_key, (service.db, name))
+        ends.start()
+        answer = caller.get(call, headers={"X-Stainless-Poll-Helper": "true"})
+        assert (answer.status_code, answer.content) == (200, b"") if call != path else answer.status_code == 401
+        ends.join()
+        with service.db.write() as connection:
+            connection.execute(update(keys).values(revoked_at=None))
 
 
 def test_secrets_are_not_kept(service, client, tmp_path):

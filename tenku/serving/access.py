@@ -46,7 +46,8 @@ HEADERS = {
 }
 
 _VALID = select(keys.c.tenant, keys.c.scopes, keys.c.most_waiting, keys.c.most_daily, keys.c.most_bytes,
-                keys.c.name).where(keys.c.hash == bindparam("hash"), keys.c.revoked_at.is_(None))
+                keys.c.name, keys.c.id).where(keys.c.hash == bindparam("hash"), keys.c.revoked_at.is_(None))
+_REVOKED = select(keys.c.id).where(keys.c.id == bindparam("id"), keys.c.revoked_at.is_not(None))
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -65,6 +66,7 @@ class Caller:
     most_daily: int | None = None
     most_bytes: int | None = None
     name: str = ""  # of the key; rules of the policy may be for some keys only
+    key: str = ""  # its id; "" where none is needed
 
     def limits(self, most_queued: int) -> Limits:
         """What the caller may have waiting."""
@@ -114,6 +116,17 @@ def find_caller(db: Database, secret: str) -> Caller | None:
     with db.read() as connection:
         row = connection.execute(_VALID, {"hash": _hash(secret)}).first()
     return None if row is None else Caller(row.tenant, tuple(row.scopes), *row[2:])
+
+
+def still(db: Database, caller: Caller) -> None:
+    """Raises ApiError where the key of a call was revoked since: for calls that last."""
+    with db.read() as connection:
+        if caller.key and connection.execute(_REVOKED, {"id": caller.key}).first():
+            raise _no_key("Incorrect API key provided")
+
+
+def _no_key(said: str, **headers: str) -> ApiError:
+    return ApiError(401, said, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer", **headers})
 
 
 def _hash(secret: str) -> str:
@@ -169,7 +182,7 @@ class Guard:
             said = "Incorrect API key provided" if brought else "You did not provide an API key"
             # A cookie goes with the key that it held, or a studio that needs none would be shut out by it for ever.
             gone = {} if not brought or headers.get("authorization") else {"Set-Cookie": FORGET}
-            raise ApiError(401, said, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer", **gone})
+            raise _no_key(said, **gone)
         needed = "admin" if path.startswith(ADMIN) else "read" if scope["method"] in SAFE else "write"
         if needed not in caller.scopes:
             raise ApiError(403, f"This key lacks the scope {needed!r}", code="insufficient_scope")

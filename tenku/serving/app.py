@@ -57,9 +57,11 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def status(call: Call) -> Response:
-    """What the studio needs to know: models, the queue, who is asking, and the bytes that they keep and may keep."""
+    """What the studio needs to know: models, who asks, what waits (an admin's: of all), the bytes they keep and may."""
     service, caller = service_of(call)
     active = select(jobs_table.c.status, func.count()).where(jobs_table.c.status.in_(jobs.ACTIVE))
+    if "admin" not in caller.scopes:
+        active = active.where(jobs_table.c.tenant == caller.tenant)
     with service.db.read() as connection:
         counts = {state: number for state, number in connection.execute(active.group_by(jobs_table.c.status))}
         keeps = kept(connection, caller.tenant)

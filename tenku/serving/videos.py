@@ -17,6 +17,7 @@ from starlette.requests import Request as Call
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from tenku.serving import jobs
+from tenku.serving.access import Caller, still
 from tenku.serving.allowed import allow, allow_character
 from tenku.serving.asked import Asked, fingerprint, parse, refuse_unknown, understand
 from tenku.serving.characters import add_character, find_character, show, words_of
@@ -153,8 +154,7 @@ def get_character(call: Call, id: Annotated[str, Path(max_length=100)]) -> Respo
 async def retrieve_video(call: Call, id: VideoId) -> Response:
     """One video, whatever became of it: a failed one is an answer and no error.
 
-    The official client's `poll` keeps the first interval that it is told, so it would hear of the end late: it is
-    answered when the video is done, or after HOLD seconds.
+    The official client's `poll` keeps the first interval that it is told: it is answered when the video is done.
     """
     service, caller = service_of(call)
     job, left = await run_in_threadpool(jobs.look, service.db, caller.tenant, id)
@@ -162,11 +162,17 @@ async def retrieve_video(call: Call, id: VideoId) -> Response:
     over = time.monotonic() + HOLD
     while waits and job["status"] in jobs.ACTIVE and time.monotonic() < over and not service.stopping.is_set():
         await asyncio.sleep(min(1.0, max(0.03, (1.0 if left is None else left) / 5)))
-        job, left = await run_in_threadpool(jobs.look, service.db, caller.tenant, id)
+        job, left = await run_in_threadpool(_look, service, caller, id)
     answer = _answer(job, left)
     if waits and job["status"] in jobs.ACTIVE:
         answer.headers["openai-poll-after-ms"] = "250"
     return answer
+
+
+def _look(service: Service, caller: Caller, id: str) -> tuple[Job, float | None]:
+    """A job for who watches it, as long as they may. Raises ApiError."""
+    still(service.db, caller)
+    return jobs.look(service.db, caller.tenant, id)
 
 
 def list_videos(
@@ -222,9 +228,10 @@ async def follow_video(call: Call, id: VideoId) -> Response:
             ticks += 1
             await asyncio.sleep(LOOK)
             try:
-                job, left = await run_in_threadpool(jobs.look, service.db, caller.tenant, id)
-            except ApiError:
-                yield f"event: deleted\ndata: {json.dumps({'id': id})}\n\n"
+                job, left = await run_in_threadpool(_look, service, caller, id)
+            except ApiError as error:
+                if error.status == 404:
+                    yield f"event: deleted\ndata: {json.dumps({'id': id})}\n\n"
                 return
 
     return StreamingResponse(events(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
@@ -238,12 +245,12 @@ async def stream_video(call: Call, id: VideoId) -> Response:
     service, caller = service_of(call)
     job = await run_in_threadpool(jobs.get, service.db, caller.tenant, id)
     if job["status"] in jobs.ACTIVE and job["request"]["seconds"] and not job["film"]:
-        return StreamingResponse(_growing(service, caller.tenant, job), media_type="video/mp4",
+        return StreamingResponse(_growing(service, caller, job), media_type="video/mp4",
                                  headers={"x-accel-buffering": "no"})
     return await run_in_threadpool(video_content, call, id)
 
 
-async def _growing(service: Service, tenant: str, job: Job) -> AsyncIterator[bytes]:
+async def _growing(service: Service, caller: Caller, job: Job) -> AsyncIterator[bytes]:
     """The pieces of a clip; all of its file where it had none when it was done. Ends early where nothing comes."""
     sent = ticks = 0
     while True:
@@ -258,7 +265,7 @@ async def _growing(service: Service, tenant: str, job: Job) -> AsyncIterator[byt
         ticks += 1
         await asyncio.sleep(LOOK)
         try:
-            job = await run_in_threadpool(jobs.get, service.db, tenant, job["id"])
+            job, _ = await run_in_threadpool(_look, service, caller, job["id"])
         except ApiError:
             return
     if job["status"] == "completed" and not sent:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import psycopg
 import pytest
 import servers
 from servers import Served, until
@@ -177,6 +178,31 @@ def test_every_mode_of_the_client_is_made(client, made, tmp_path):
     named = client.videos.create(prompt="Mossy jumps", **SMALL, extra_body={**few, "characters": [{"id": mossy.id}]})
     assert named.prompt == "a red ball jumps"
     client.videos.delete(named.id)
+
+
+def test_what_a_key_may_not_is_the_clients_own_exception(tmp_path):
+    with Served(tmp_path / "library", "--require-key", "--workers", "0") as server:
+        first = next(line.split()[-1] for line in server.lines if "first key" in line)
+
+        def caller(secret: str) -> openai.OpenAI:
+            return openai.OpenAI(base_url=f"{server.url}/v1", api_key=secret, max_retries=0)
+
+        def made(**fields: Any) -> openai.OpenAI:
+            answer: Any = caller(first).post("/keys", body={"name": "x", **fields}, cast_to=object)
+            return caller(answer["key"])
+
+        one = made(most_waiting=1)
+        one.videos.create(prompt="x")
+        cases = {
+            "invalid_api_key": (openai.AuthenticationError, "authentication_error", caller("tk_wrong")),
+            "insufficient_scope": (openai.PermissionDeniedError, "permission_error", made(scopes=["read"])),
+            "too_many_waiting": (openai.RateLimitError, "rate_limit_error", one)}
+        for code, (kind, type_, who) in cases.items():
+            with pytest.raises(kind) as caught:
+                who.videos.create(prompt="x")
+            assert (caught.value.code, caught.value.type, caught.value.param) == (code, type_, None)
+            assert caught.value.request_id.startswith("req_")
+        assert int(caught.value.response.headers["retry-after"]) >= 1
 
 
 def test_unknown_videos_are_not_found(client):
@@ -432,33 +458,52 @@ def get(server: Served, name: str) -> Any:
         return json.load(answer)
 
 
+def lapsed(server: Served) -> bool:
+    """Ends the lease of what is being made; False where who made it was frozen while it wrote, and none can write."""
+    over = "update jobs set lease_until = 0 where status = 'in_progress'"
+    try:
+        if server.db:
+            with psycopg.connect(server.db.replace("+psycopg", ""), options="-c lock_timeout=500") as db:
+                count = db.execute(over).rowcount
+        else:
+            with contextlib.closing(sqlite3.connect(server.folder / "tenku.db", timeout=0.5,
+                                                    isolation_level=None)) as lite:
+                count = lite.execute(over).rowcount
+    except (sqlite3.OperationalError, psycopg.errors.LockNotAvailable) as error:
+        if "lock" not in str(error):
+            raise
+        return False
+    assert count == 1  # it was not made meanwhile
+    return True
+
+
 def frozen(server: Served) -> bool:
     """Freezes the workers and lets the lease of what they make run out; thaws them again where that must wait.
 
     SQLite has one writer at a time. Who is frozen as such keeps all others waiting until they give up, and no lease
-    can end: that is the database's, and PostgreSQL's to do better. So they are frozen while none of them writes.
+    can end; PostgreSQL lets such a one go after a minute. So they are frozen while none of them writes.
     """
     workers = server.workers()
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)
     until(lambda: all(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T" for pid in workers),
           every=0.001)
-    with contextlib.closing(sqlite3.connect(server.folder / "tenku.db", timeout=0.5, isolation_level=None)) as db:
-        try:
-            over = db.execute("update jobs set lease_until = 0 where status = 'in_progress'").rowcount
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise
-            for pid in workers:
-                os.kill(pid, signal.SIGCONT)
-            return False
-    assert over == 1  # it was not made meanwhile
+    if not lapsed(server):
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+        return False
     return True
 
 
-def test_a_frozen_worker_that_wakes_overwrites_nothing(tmp_path, tiny_model):
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_frozen_worker_that_wakes_overwrites_nothing(kind, tmp_path, tiny_model):
+    if kind == "postgresql" and servers.postgres_programs() is None:
+        pytest.skip("no PostgreSQL here")
     fields = {"model": "tiny", "prompt": "a red ball", "size": "64x48", "seconds": 0.5, "steps": 120}
-    with Served(tmp_path / "lib", "--model", f"tiny={tiny_model}", "--workers", "2") as server:
+    with contextlib.ExitStack() as held:
+        url = held.enter_context(servers.postgres()) if kind == "postgresql" else ""
+        server = held.enter_context(
+            Served(tmp_path / "lib", "--model", f"tiny={tiny_model}", "--workers", "2", db=url))
         until(lambda: sum("works on" in line for line in server.lines) == 2)
         talk = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0)
         name = talk.post("/videos", body=fields, cast_to=object)["id"]

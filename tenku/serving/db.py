@@ -37,6 +37,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from tenku.errors import UserError
 
+FROZEN = 60_000  # milliseconds after which PostgreSQL lets go of who stopped in the middle of a transaction
 WAIT = 10.0  # seconds that a writer waits for another one
 
 meta = MetaData()
@@ -316,7 +317,8 @@ def _connectable(url: Any, lite: bool, durable: bool) -> Engine:
            else "extract(epoch from clock_timestamp())::double precision")
     compiles(Clock, url.get_backend_name())(lambda *_, **__: now)
     if not lite:
-        engine = create_engine(url, pool_size=10, max_overflow=40, pool_pre_ping=True)
+        engine = create_engine(url, pool_size=10, max_overflow=40, pool_pre_ping=True,
+                               connect_args={"options": f"-c idle_in_transaction_session_timeout={FROZEN}"})
         if not durable:
             event.listen(engine, "connect", _forgetful)
         return engine

@@ -13,12 +13,14 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from servers import Served, until
+from sqlalchemy import func, select, update
 
 from tenku.errors import UserError
 from tenku.serving import jobs, server
-from tenku.serving.db import Database
+from tenku.serving.db import Database, deliveries
 from tenku.serving.db import jobs as table
+from tenku.serving.hooks import add_hook
 from tenku.serving.jobs import New
 from tenku.serving.server import Settings, expire, models_of, sweep
 from tenku.serving.store import Store
@@ -106,6 +108,27 @@ def test_a_server_told_to_stop_before_it_listens_for_that_stops(tmp_path, monkey
         signal.alarm(0)
         for n, handler in before.items():
             signal.signal(n, handler)
+
+
+def test_a_webhook_that_never_answers_keeps_nobody_waiting(db, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent, Served(tmp_path, "--workers", "0"):
+        add_hook(db, f"private+http://127.0.0.1:{silent.getsockname()[1]}")
+        for _ in range(22):
+            jobs.submit(db, New("local", "m", {"prompt": "x"}, {}, 1.0, "f"))
+        *ended, lost, _ = (jobs.claim(db, "w", ["m"]) for _ in range(22))
+        for job in ended:
+            jobs.fail(db, job, "x", "x")
+        until(lambda: asked(db) > 0)
+        with db.write() as connection:
+            connection.execute(update(table).where(table.c.id == lost["id"]).values(lease_until=0))
+        until(lambda: jobs.get(db, "local", lost["id"])["status"] == "queued", 30)
+        assert asked(db) < 20  # else it waited for them, after all
+
+
+def asked(db: Database) -> int:
+    """How many webhooks were tried."""
+    with db.read() as connection:
+        return int(connection.execute(select(func.count()).where(deliveries.c.tries > 0)).scalar_one())
 
 
 def test_a_server_told_to_stop_does_not_wait_for_what_cannot_be_cancelled(tmp_path):

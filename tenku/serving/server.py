@@ -36,6 +36,7 @@ log = logging.getLogger("tenku.server")
 BUNDLED = Path(__file__).parent.parent / "weights"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 TICK = 0.5  # seconds between looks for leases that ran out
+PATIENCE = 2.0  # seconds that each of the threads beside the server has to end
 LAST = 30.0  # seconds from being told to stop to the end, whatever is still being done
 SWEEP = 60.0  # seconds between looks for files that nobody's row names
 
@@ -101,13 +102,14 @@ def serve(settings: Settings) -> None:
     workers = Supervisor(arguments, {"TENKU_DB": settings.db, "TENKU_FILES": settings.files}, settings.workers,
                          lambda name: _abandon(db, name))
     over = threading.Event()
-    keeping = threading.Thread(target=_keep_house, args=(db, store, over), daemon=True)
+    keeping = [threading.Thread(target=each, args=(db, store, over), daemon=True) for each in (_keep_house, _tell)]
     server = _Server(uvicorn.Config(build(service, settings.hosts), log_level="warning", server_header=False,
                                     lifespan="off", timeout_graceful_shutdown=3, proxy_headers=False), service)
     for number in (signal.SIGINT, signal.SIGTERM):  # one that comes before uvicorn takes them over counts too
         signal.signal(number, server.handle_exit)
     workers.start()
-    keeping.start()
+    for thread in keeping:
+        thread.start()
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"Tenku listens on http://{host}:{listening.getsockname()[1]}", flush=True)
     try:
@@ -115,7 +117,8 @@ def serve(settings: Settings) -> None:
     finally:
         over.set()
         workers.stop()
-        keeping.join(5)
+        for thread in keeping:
+            thread.join(PATIENCE)
         db.close()
         server.last.cancel()
 
@@ -163,13 +166,12 @@ def _abandon(db: Database, worker: str) -> None:
 
 
 def _keep_house(db: Database, store: Store, over: threading.Event) -> None:
-    """Leases, webhooks, what expired, and files that nobody's row names."""
+    """Leases, batches, what expired, and files that nobody's row names."""
     ticks, unborn = 0, set[str]()
     while not over.wait(TICK):
         try:
             with db.write() as connection:
                 jobs.reap(db, connection)
-            deliver(db)
             settle_batches(db, store)
             if ticks % round(SWEEP / TICK) == 0:
                 expire(db, store)
@@ -177,6 +179,15 @@ def _keep_house(db: Database, store: Store, over: threading.Event) -> None:
         except Exception:  # whatever it was, the next round tries again
             log.exception("housekeeping failed")
         ticks += 1
+
+
+def _tell(db: Database, _: Store, over: threading.Event) -> None:
+    """Webhooks. Who answers them slowly keeps the house waiting for nothing."""
+    while not over.wait(TICK):
+        try:
+            deliver(db)
+        except Exception:
+            log.exception("webhooks failed")
 
 
 def expire(db: Database, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The newest 2.x of the `openai` client, unmodified, against a real server: `python dev/bench/openai2.py`.
+"""Another `openai` client, unmodified, against a real server: `python dev/bench/clients.py [VERSION]`; the newest 2.x.
 
 Makes an environment of its own in a temporary folder, so it needs a package index; takes about a minute. Prints the
 client's version and what was called, or ends with the first exception.
@@ -24,7 +24,6 @@ CALLS = """
 import http.server, sys, threading, warnings
 warnings.simplefilter("ignore")
 import openai
-assert openai.__version__.startswith("2."), openai.__version__
 client = openai.OpenAI(base_url=sys.argv[1] + "/v1", api_key="x")
 told, heard = [], threading.Event()
 class Told(http.server.BaseHTTPRequestHandler):
@@ -79,13 +78,13 @@ print("openai", openai.__version__ + ":", ", ".join([*said, "delete"]))
 """
 
 
-def main() -> int:
+def main(version: str) -> int:
     """Installs, serves, calls."""
-    with tempfile.TemporaryDirectory(prefix="tenku-openai2-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tenku-clients-") as folder:
         os.environ["TENKU_HOME"] = f"{folder}/home"
         python = Path(folder, "venv/bin/python")
         subprocess.run([sys.executable, "-m", "venv", Path(folder, "venv")], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "openai>=2,<3"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", f"openai{version}"], check=True)
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         with Served(Path(folder, "library")) as server:
             port, db = free_port(), Database(f"sqlite:///{folder}/library/tenku.db")
@@ -94,9 +93,9 @@ def main() -> int:
             done = subprocess.run([python, "-c", CALLS, server.url, str(port), secret], env=clean, check=False,
                                   stdout=subprocess.PIPE, text=True)
     return figures.judged({"said": done.stdout.strip()}, {
-        done.stdout.strip() or "the newest 2.x of the client": done.returncode == 0})
+        done.stdout.strip() or f"openai{version}": done.returncode == 0})
 
 
 if __name__ == "__main__":
     figures.tidy()
-    sys.exit(main())
+    sys.exit(main(f"=={sys.argv[1]}" if len(sys.argv) > 1 else ">=2,<3"))

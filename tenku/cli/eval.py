@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb; defaults are those of the benchmark and the Request."""
     from tenku.request import Request
 
-    parser.add_argument("what", nargs="?", choices=("prompts", "modes", "seal"), default="prompts",
-                        help="prompts: what clips show; modes: seams, camera paths, tracks, edits; seal: what the marks"
-                             " survive (default: prompts)")
+    parser.add_argument("what", nargs="?", choices=("prompts", "modes", "minute", "seal"), default="prompts",
+                        help="prompts: what clips show; modes: seams, camera paths, tracks, edits; minute: what a long"
+                             " clip keeps; seal: what the marks survive (default: prompts)")
     parser.add_argument("--model", default="nano", metavar="NAME",
                         help="the bundled model, or a folder that `tenku train` wrote (default: nano)")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="takes of each prompt (default: 2)")
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec-clips", type=int, default=64, metavar="N",
                         help="unseen clips that the codec is measured on; 0 leaves it out (default: 64)")
     parser.add_argument("--clips", type=int, default=12, metavar="N",
-                        help="of modes: clips of each kind, at least 2 (default: 12)")
+                        help="of modes: clips of each kind, at least 2; of minute: clips (default: 12)")
     parser.add_argument("--unmarked", type=int, default=100, metavar="N",
                         help="of seal: damaged unmarked twins of each clip, for false hits (default: 100)")
     parser.add_argument("--entries", type=int, default=100_000, metavar="N",
@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Measures, writes the report, prints the table."""
     if arguments.what == "modes":
         return _modes(arguments)
+    if arguments.what == "minute":
+        return _minute(arguments)
     if arguments.what == "seal":
         return _seal(arguments)
     from tenku.evaluation.benchmark import Settings, evaluate, keep_floor
@@ -77,6 +79,14 @@ def _modes(arguments: argparse.Namespace) -> int:
 
     settings = Settings(arguments.out, arguments.model, arguments.clips, arguments.steps)
     report = evaluate(settings, _say)
+    print(json.dumps(report, indent=1) if arguments.json else table(report))
+    return 0
+
+
+def _minute(arguments: argparse.Namespace) -> int:
+    from tenku.evaluation.minute import Settings, evaluate, table
+
+    report = evaluate(Settings(arguments.out, arguments.model, arguments.clips, arguments.steps), _say)
     print(json.dumps(report, indent=1) if arguments.json else table(report))
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import sqlite3
 import time
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -388,15 +389,18 @@ def test_kill_9_at_random_moments_loses_and_repeats_nothing(kind, tmp_path, tiny
             kills(Served(tmp_path / "lib", "--model", f"tiny={tiny_model}", db=url), kills_wanted=2, seed=2)
 
 
-def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny") -> list[float]:
-    """Kills server, worker or both at random moments under load; the seconds until work went on, for each kill."""
+def kills(server: Served, kills_wanted: int, seed: int, model: str = "tiny", patience: float = 120.0) -> list[float]:
+    """Kills server, worker or both at random moments under load; the seconds until work went on, for each kill.
+
+    patience: seconds after which what does not come is an error.
+    """
     try:
-        return _kills(server, kills_wanted, seed, model)
+        return _kills(server, kills_wanted, seed, model, functools.partial(until, seconds=patience))
     finally:
         server.stop()
 
 
-def _kills(server: Served, kills_wanted: int, seed: int, model: str) -> list[float]:
+def _kills(server: Served, kills_wanted: int, seed: int, model: str, until: Callable[..., object]) -> list[float]:
     chance = random.Random(seed)
     fields = {"model": model, "prompt": "a red ball", "size": "64x48", "seconds": 0.5}
     server.start()

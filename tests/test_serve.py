@@ -420,6 +420,7 @@ def _kills(server: Served, kills_wanted: int, seed: int, model: str, until: Call
         last = accepted[-2:]
         until(lambda last=last: any(get(server, name)["tenku"]["steps_done"] for name in last))
         time.sleep(chance.random() * 0.5)
+        before = [taken(server, name) for name in last]
         what = ("worker", "server", "both")[number % 3]
         if what in ("worker", "both"):
             for pid in server.workers():
@@ -429,7 +430,7 @@ def _kills(server: Served, kills_wanted: int, seed: int, model: str, until: Call
             server.start()
             talk = openai.OpenAI(base_url=f"{server.url}/v1", api_key="x", max_retries=0)
         started = time.monotonic()
-        until(lambda last=last: any(taken(server, name) > 1 for name in last)
+        until(lambda last=last, before=before: [taken(server, name) for name in last] != before
               or all(get(server, name)["status"] == "completed" for name in last), every=0.02)
         waits.append(time.monotonic() - started)
         print(f"kill {number + 1}, {what}: work went on after {waits[-1]:.2f} s", flush=True)

@@ -22,7 +22,7 @@ PACKAGE = REPO / "tenku"
 LAYERS = [
     "errors", "types", "config", "rng", "media", "growing", "sound", "credentials", "untrusted", "inputs", "request",
     "data.ledger", "data.shards", "world", "director", "data", "model", "sampling", "engines",
-    "sampling.window", "sampling.moves", "sampling.known", "sampling.circle", "sampling.generate",
+    "sampling.window", "sampling.plain", "sampling.moves", "sampling.known", "sampling.circle", "sampling.generate",
     "provenance", "disguise", "moderation", "policy", "film", "api", "evaluation.sheet", "evaluation.sight",
     "evaluation.probe", "training", "evaluation", "serving", "cli", "__main__",
 ]

@@ -193,7 +193,7 @@ class _Progress:
 
     def _show(self, path: Path, step: Step) -> None:
         """The middle frame so far, sealed like everything that was dreamt."""
-        from tenku.engines.bundled import load
+        from tenku.engines.loading import load
         from tenku.provenance.seal import Model, seal
         from tenku.types import Clip
 

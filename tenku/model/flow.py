@@ -29,6 +29,11 @@ def denoised(x: Tensor, v: Tensor, sigma: Tensor | float) -> Tensor:
     return x - sigma * v
 
 
+def noise(x: Tensor, data: Tensor, sigma: float) -> Tensor:
+    """The noise that is in x, where the data is known: the inverse of `interpolate`, for sigma above 0."""
+    return data + (x - data) / sigma
+
+
 def shift_for(tokens: int, reference: int = 64) -> float:
     """How far to shift noise levels towards 1 for a canvas of that many tokens: sqrt(n / n0), at least 1.
 

@@ -15,16 +15,19 @@ from torch import Tensor
 
 from tenku import __version__
 from tenku.director import spelt
-from tenku.engines.bundled import Engine, load
+from tenku.engines.bundled import Engine
+from tenku.engines.loading import load
+from tenku.engines.open import OpenEngine
 from tenku.errors import UserError
 from tenku.model.motion import PARTS
 from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
+from tenku.sampling import plain
 from tenku.sampling.canvas import FIRM, Tokens, leader, restore, still, tokens
 from tenku.sampling.circle import circle
 from tenku.sampling.control import samples_of
 from tenku.sampling.known import known
-from tenku.sampling.modes import hashed, setting
+from tenku.sampling.modes import Setting, hashed, setting
 from tenku.sampling.moves import Moves
 from tenku.sampling.plan import Plan, Round, plan, rounds
 from tenku.sampling.shown import Shown
@@ -85,6 +88,8 @@ def generate(
     engine = load(request.model)
     assert request.samples == 1 or not (on_round or saved), "rounds are saved of one sample"
     made = setting(request, clips, shown)
+    if isinstance(engine, OpenEngine):
+        return _opened(engine, request, made, on_step, on_round, saved)
     grid = engine.codec.grid(made.frames, request.size.height, request.size.width, request.fps)
     given = tokens(made.canvas, engine.codec) if made.canvas else None
     done = given.known.flatten(1).all(1).tolist() if given else []
@@ -103,6 +108,35 @@ def generate(
         clip, seen = dream(engine, one, counted, given, saved, on_round, worlds)
         record = {"request": single.to_json(), "plan": one.to_dict(), "shown": seen, "tenku": __version__}
         results.append(Result(clip, record, notes, engine.name, engine.weights_sha256))
+    return results
+
+
+def _opened(
+    engine: OpenEngine, request: Request, made: Setting, on_step: Callable[[Step], None] | None,
+    on_round: Callable[[Saved], None] | None, saved: Saved | None,
+) -> list[Result]:
+    """The same for a model that knows nothing of motion: it is a velocity with a codec, and prompts are its own."""
+    plain.check(request)
+    parts = (Round(0, 0, 1, 1),) if made.more.get("cyclic") else plain.windows(engine, made.canvas, made.frames)
+    more = {**made.more, "frames": made.frames, "rounds": parts}
+    about = {"model": engine.about.to_dict(), "tenku": __version__}
+    results = []
+    for i, (single, named) in enumerate(zip(request.each(), hashed(request).each(), strict=True)):
+        one = plan(single, 1, engine.longest, **more)
+        total = len(one.rounds) * one.steps_a_round
+
+        def keep(count: int, frames: np.ndarray, one: Plan = one) -> None:
+            if on_round:
+                there = one.rounds[count].start if count < len(one.rounds) else engine.steps(one.frames)
+                so_far = Clip(frames[: engine.frames(there)], one.fps)
+                none = torch.zeros(0)
+                on_round(Saved(count, len(one.rounds), none, none, torch.from_numpy(frames), lambda: so_far))
+
+        before = (saved.rounds, saved.drawn.numpy()) if saved else None
+        report = _counted(on_step, i * total, total * request.samples)
+        clip = plain.dream(engine, one, made.canvas, report, keep, before)
+        record = {"request": named.to_json(), "plan": one.to_dict(), **about}
+        results.append(Result(clip, record, (), engine.name, engine.weights_sha256))
     return results
 
 

@@ -33,6 +33,7 @@ from tenku.types import Clip
 
 if TYPE_CHECKING:
     from tenku.engines.bundled import Engine
+    from tenku.engines.open import OpenEngine
     from tenku.sampling.generate import Result, Saved, Step
 
 log = logging.getLogger("tenku.worker")
@@ -245,9 +246,9 @@ class _Progress:
         seal(clip, {"request": self.job["request"], **about}, path,
              model=Model(engine.name, engine.weights_sha256), first=first)
 
-    def engine(self) -> Engine:
+    def engine(self) -> Engine | OpenEngine:
         """The job's model."""
-        from tenku.engines.bundled import load
+        from tenku.engines.loading import load
 
         return load(self.worker.models[self.job["model"]])
 
@@ -390,6 +391,6 @@ def watch_parent(stop: threading.Event, read: Callable[[int], bytes]) -> None:
 
 def warm(models: Mapping[str, str]) -> None:
     """Loads the first model, so that the first job need not wait for it."""
-    from tenku.engines.bundled import load
+    from tenku.engines.loading import load
 
     load(next(iter(models.values())))

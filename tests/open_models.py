@@ -93,9 +93,131 @@ def wan22_5b() -> Any:
     return WanPipeline(**_wan(vae=codec), expand_timesteps=True)
 
 
-MODELS: dict[str, Callable[[], Any]] = {
-    made.__name__: made for made in (wan21, wan21_i2v, wan22, wan22_i2v, wan22_5b)
-}
+def _t5(**other: Any) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(T5Config(**{"vocab_size": len(WORDS), "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1,
+                                      "num_heads": 2, **other}))
+
+
+def _ltx(**scheduling: Any) -> dict[str, Any]:
+    from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXVideoTransformer3DModel
+
+    codec = AutoencoderKLLTXVideo(
+        latent_channels=8, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1, 1))
+    codec.latents_mean.normal_()
+    network = LTXVideoTransformer3DModel(
+        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=8, cross_attention_dim=16,
+        num_layers=2, caption_channels=16)
+    return {"tokenizer": tokenizer(), "text_encoder": _t5(), "vae": codec, "transformer": network,
+            "scheduler": FlowMatchEulerDiscreteScheduler(**scheduling)}
+
+
+def ltx() -> Any:
+    """LTX-Video from words."""
+    from diffusers import LTXPipeline
+
+    return LTXPipeline(**_ltx(use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, shift_terminal=0.1,
+                              base_image_seq_len=1024, max_image_seq_len=4096))
+
+
+def ltx_condition() -> Any:
+    """LTX-Video 0.9.5 and later, which is loaded by another pipeline."""
+    from diffusers import LTXConditionPipeline
+
+    return LTXConditionPipeline(**_ltx())
+
+
+def _cogvideox(invert: bool = False, **network: Any) -> dict[str, Any]:
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
+
+    codec = AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2,
+        temporal_compression_ratio=4, sample_height=32, sample_width=64, scaling_factor=0.7,
+        invert_scale_latents=invert)
+    settings = {"num_attention_heads": 2, "attention_head_dim": 16, "in_channels": 4, "out_channels": 4,
+                "time_embed_dim": 8, "text_embed_dim": 16, "num_layers": 2, "sample_width": 8, "sample_height": 4,
+                "sample_frames": 9, "max_text_seq_length": 12}
+    scheduler = CogVideoXDDIMScheduler(
+        prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=3.0, timestep_spacing="trailing",
+        clip_sample=False)
+    return {"tokenizer": tokenizer(), "text_encoder": _t5(), "vae": codec, "scheduler": scheduler,
+            "transformer": CogVideoXTransformer3DModel(**{**settings, **network})}
+
+
+def cogvideox_2b() -> Any:
+    """CogVideoX from words, with sines for positions."""
+    from diffusers import CogVideoXPipeline
+
+    return CogVideoXPipeline(**_cogvideox())
+
+
+def cogvideox_i2v() -> Any:
+    """CogVideoX that animates a picture, with positions that turn."""
+    from diffusers import CogVideoXImageToVideoPipeline
+
+    return CogVideoXImageToVideoPipeline(
+        **_cogvideox(in_channels=8, use_rotary_positional_embeddings=True, invert=True))
+
+
+def cogvideox15() -> Any:
+    """CogVideoX 1.5 from words: two latent steps to a token."""
+    from diffusers import CogVideoXPipeline
+
+    return CogVideoXPipeline(**_cogvideox(patch_size_t=2, patch_bias=False, use_rotary_positional_embeddings=True))
+
+
+CHAT = "{% for m in messages %}{{ m.content }} {% endfor %}"
+
+
+def _hunyuan(**network: Any) -> dict[str, Any]:
+    from diffusers import (
+        AutoencoderKLHunyuanVideo15,
+        ClassifierFreeGuidance,
+        FlowMatchEulerDiscreteScheduler,
+        HunyuanVideo15Transformer3DModel,
+    )
+    from transformers import ByT5Tokenizer, Qwen2_5_VLTextConfig, Qwen2_5_VLTextModel
+
+    codec = AutoencoderKLHunyuanVideo15(latent_channels=4, block_out_channels=(8, 8, 8, 8, 8), layers_per_block=1)
+    settings = {"in_channels": 9, "out_channels": 4, "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1,
+                "num_refiner_layers": 1, "mlp_ratio": 1.0, "text_embed_dim": 16, "text_embed_2_dim": 16,
+                "image_embed_dim": 8, "rope_axes_dim": (2, 2, 4), "target_size": 48}
+    words = Qwen2_5_VLTextConfig(
+        vocab_size=len(WORDS), hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2,
+        num_key_value_heads=2, rope_parameters={"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4})
+    reader = tokenizer()
+    reader.chat_template = CHAT
+    return {"tokenizer": reader, "text_encoder": Qwen2_5_VLTextModel(words), "tokenizer_2": ByT5Tokenizer(),
+            "text_encoder_2": _t5(vocab_size=384), "vae": codec, "guider": ClassifierFreeGuidance(guidance_scale=3.0),
+            "scheduler": FlowMatchEulerDiscreteScheduler(shift=7.0),
+            "transformer": HunyuanVideo15Transformer3DModel(**{**settings, **network})}
+
+
+def hunyuan15() -> Any:
+    """HunyuanVideo 1.5 from words."""
+    from diffusers import HunyuanVideo15Pipeline
+
+    return HunyuanVideo15Pipeline(**_hunyuan(task_type="t2v"))
+
+
+def hunyuan15_i2v() -> Any:
+    """HunyuanVideo 1.5 that animates a picture."""
+    from diffusers import HunyuanVideo15ImageToVideoPipeline
+    from transformers import SiglipImageProcessor, SiglipVisionConfig, SiglipVisionModel
+
+    eye = SiglipVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2,
+                             image_size=16, patch_size=8)
+    return HunyuanVideo15ImageToVideoPipeline(
+        **_hunyuan(task_type="i2v"), image_encoder=SiglipVisionModel(eye),
+        feature_extractor=SiglipImageProcessor(size={"height": 16, "width": 16}))
+
+
+MODELS: dict[str, Callable[[], Any]] = {made.__name__: made for made in (
+    wan21, wan21_i2v, wan22, wan22_i2v, wan22_5b, ltx, ltx_condition, cogvideox_2b, cogvideox_i2v, cogvideox15,
+    hunyuan15, hunyuan15_i2v,
+)}
 
 
 def write(name: str, folder: Path) -> Path:

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tenku.engines import bundled
+from tenku.engines.cogvideox import CogVideoX
+from tenku.engines.hunyuan import HunyuanVideo15
+from tenku.engines.ltx import LTX, LTXCondition
 from tenku.engines.open import About, OpenEngine
 from tenku.engines.wan import Wan
 from tenku.errors import UserError
@@ -17,6 +20,9 @@ from tenku.model.checkpoint import sha256
 # class that a folder's model_index.json names -> who runs it
 FAMILIES: dict[str, type[OpenEngine]] = {
     "WanPipeline": Wan, "WanImageToVideoPipeline": Wan,
+    "LTXPipeline": LTX, "LTXImageToVideoPipeline": LTX, "LTXConditionPipeline": LTXCondition,
+    "CogVideoXPipeline": CogVideoX, "CogVideoXImageToVideoPipeline": CogVideoX,
+    "HunyuanVideo15Pipeline": HunyuanVideo15, "HunyuanVideo15ImageToVideoPipeline": HunyuanVideo15,
 }
 INDEX = "model_index.json"
 

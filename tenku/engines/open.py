@@ -41,9 +41,19 @@ class About:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What is known of a window, as the network takes it."""
+class At:
+    """Where on its way a sample is."""
 
+    sigma: float  # noise level
+    time: Tensor  # what the network is told of it: 1, or 1 S R Q where each token has its own
+    after: float  # what it will be told at the next step; 0 after the last
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A window, and what is known of it, as the network takes it."""
+
+    grid: Grid
     latents: Tensor | None  # 1 N C of all that is given; None: nothing is
     weight: Tensor  # 1 N, 0..1: how firmly each is to be held from outside
     native: dict[str, Any]  # what the network itself takes as its condition
@@ -56,6 +66,7 @@ class OpenEngine:
     multiple: int  # pixels that a picture's sides must be multiples of
     channels: int  # C
     longest: int  # latent steps that the model was trained for
+    at_once: int = 1  # latent steps of one token
     by_token: bool = False  # each token may have a noise level of its own
 
     def __init__(self, pipe: Any, about: About) -> None:
@@ -83,8 +94,8 @@ class OpenEngine:
         return 1 + -(-(frames - 1) // self.spans[0])
 
     def ahead(self, steps: int) -> int:
-        """Latent steps before the first that the network wants and nobody sees."""
-        return 0
+        """Latent steps before the first that fill its token, and that nobody sees."""
+        return -steps % self.at_once
 
     def grid(self, frames: int, height: int, width: int, fps: float) -> Grid:
         """The latent grid of a clip, with what is ahead of it."""
@@ -112,21 +123,17 @@ class OpenEngine:
         return self.normalised(coded.float()).cpu()
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor, height: int, width: int) -> np.ndarray:
-        """Latents 1 S R Q C -> uint8 F H W 3."""
-        latents = latents[:, self.ahead_of(latents.shape[1]) :].permute(0, 4, 1, 2, 3)
+    def decode(self, latents: Tensor, frames: int, height: int, width: int) -> np.ndarray:
+        """Latents 1 S R Q C of so many frames, with what is ahead of them -> uint8 F H W 3."""
+        latents = latents[:, latents.shape[1] - self.steps(frames) :].permute(0, 4, 1, 2, 3)
         vae = self.pipe.vae
         video = self._pixels(self.coded(latents.to(self.device).float()).to(vae.dtype))
-        frames = (video[0].float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 3, 0)[:, :height, :width]
-        return np.ascontiguousarray((frames * 255).round().to(torch.uint8).cpu().numpy())
+        shown = (video[0].float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 3, 0)[:frames, :height, :width]
+        return np.ascontiguousarray((shown * 255).round().to(torch.uint8).cpu().numpy())
 
     def _pixels(self, coded: Tensor) -> Tensor:
         video: Tensor = self.pipe.vae.decode(coded, return_dict=False)[0]
         return video
-
-    def ahead_of(self, steps: int) -> int:
-        """How many of so many latent steps, with what is ahead, are ahead."""
-        return next(n for n in range(steps) if self.ahead(steps - n) == n)
 
     def normalised(self, coded: Tensor) -> Tensor:
         """What the codec says, B C S R Q, as the network takes it."""
@@ -154,12 +161,12 @@ class OpenEngine:
     def see(self, canvas: Canvas | None, grid: Grid) -> Seen:
         """What of a window's pixels is known, natively as far as the network can, the rest to be held from outside."""
         if canvas is None:
-            return Seen(None, torch.zeros(1, grid.tokens), self.condition(None, grid)[0])
+            return Seen(grid, None, torch.zeros(1, grid.tokens), self.condition(None, grid)[0])
         latents, weight = self.encode(canvas.frames), self.firmness(canvas.weight)
         native, taken = self.condition(canvas, grid)
         if taken is not None:
             weight = weight * ~taken[:, None, None]
-        return Seen(latents.flatten(1, 3), weight.flatten()[None], native)
+        return Seen(grid, latents.flatten(1, 3), weight.flatten()[None], native)
 
     def condition(self, canvas: Canvas | None, grid: Grid) -> tuple[dict[str, Any], Tensor | None]:
         """What the network takes as its own condition, and which latent steps, bool S, that says all of."""
@@ -182,17 +189,14 @@ class OpenEngine:
         """What the text encoder makes of a prompt: arguments of the network."""
         raise NotImplementedError
 
-    def predict(
-        self, x: Tensor, time: Tensor, sigma: float, said: dict[str, Any], native: dict[str, Any]
-    ) -> Tensor:
-        """The velocity of latents 1 C S R Q. time: 1, or 1 S R Q where each token has its own."""
+    def predict(self, x: Tensor, at: At, said: dict[str, Any], seen: Seen) -> Tensor:
+        """The velocity of latents 1 C S R Q."""
         raise NotImplementedError
 
-    def velocity(self, prompt: str, grid: Grid, schedule: Schedule, seen: Seen) -> Velocity:
+    def velocity(self, prompt: str, schedule: Schedule, seen: Seen) -> Velocity:
         """dx/dsigma of all latents 1 N C under a prompt and what is known."""
         said = self.said(prompt)
-        shape = (grid.steps, grid.rows, grid.columns)
-
+        shape = (seen.grid.steps, seen.grid.rows, seen.grid.columns)
         known = None if seen.latents is None or not self.by_token else seen.latents.to(self.device)
         weight = seen.weight.to(self.device)
         for network in self.networks:
@@ -205,9 +209,9 @@ class OpenEngine:
             if known is not None:
                 x, levels = eased(x, sigma, known, weight)
                 time = schedule.time(levels).unflatten(1, shape)
+            at = At(sigma, time.to(x.device), schedule.after(sigma))
             with self._cached(prompt):
-                latents = x.unflatten(1, shape).permute(0, 4, 1, 2, 3)
-                v = self.predict(latents, time.to(x.device), sigma, said, seen.native)
+                v = self.predict(x.unflatten(1, shape).permute(0, 4, 1, 2, 3), at, said, seen)
             return v.float().permute(0, 2, 3, 4, 1).flatten(1, 3)
 
         return velocity

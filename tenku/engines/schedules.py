@@ -18,6 +18,9 @@ from torch import Tensor
 from tenku.sampling.solvers import OnStep, Velocity, euler
 
 Solver = Callable[[Velocity, Tensor, Tensor, OnStep | None], Tensor]
+# Schedulers whose step is Euler's on the straight line. The last adds noise of its own at every step; its probability
+# flow is the same, and solved here.
+EULER = ("FlowMatchEulerDiscreteScheduler", "CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 
 
 @dataclass(frozen=True)
@@ -40,22 +43,40 @@ class Schedule:
         """The step at which a level is reached, counted from the beginning."""
         return int((self.sigmas >= sigma).sum()) - 1
 
+    def after(self, sigma: float) -> float:
+        """What the network is told at the next step after a level."""
+        following = self.index(sigma) + 1
+        return float(self.times[following]) if following < len(self.times) else 0.0
+
 
 def fresh(scheduler: Any) -> Any:
     """A scheduler of the same kind and settings that nobody has stepped yet."""
     return type(scheduler).from_config(scheduler.config)
 
 
-def flow_schedule(scheduler: Any, steps: int, **how: Any) -> Schedule:
+def flow_schedule(scheduler: Any, steps: int | None, **how: Any) -> Schedule:
     """The levels of a scheduler whose samples lie on a straight line from noise to data."""
     own = fresh(scheduler)
     own.set_timesteps(steps, **how)
     return Schedule(own.sigmas.double(), own.timesteps.double())
 
 
+def variance_preserving_schedule(scheduler: Any, steps: int) -> Schedule:
+    """The levels of a scheduler whose samples are sqrt(a) data + sqrt(1 - a) noise, on the straight line.
+
+    Divided by sqrt(a) + sqrt(1 - a) such a sample is one of the line, at sigma = sqrt(1 - a) / (sqrt(a) + sqrt(1 - a)).
+    There one Euler step is the DDIM step, Eq. 12 of arXiv:2010.02502 with no noise.
+    """
+    own = fresh(scheduler)
+    own.set_timesteps(steps)
+    kept = torch.cat([own.alphas_cumprod.double()[own.timesteps], own.final_alpha_cumprod.double()[None]])
+    data, noise = kept.sqrt(), (1 - kept).sqrt()
+    return Schedule(noise / (data + noise), own.timesteps.double())
+
+
 def solver_of(scheduler: Any) -> Solver:
     """The solver that a checkpoint comes with."""
-    if type(scheduler).__name__ in ("FlowMatchEulerDiscreteScheduler", "CogVideoXDDIMScheduler"):
+    if type(scheduler).__name__ in EULER:
         return euler
 
     def solve(velocity: Velocity, x: Tensor, sigmas: Tensor, on_step: OnStep | None = None) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from tenku.engines.open import About, OpenEngine
+from tenku.engines.open import About, At, OpenEngine, Seen
 from tenku.model.patches import Grid
 from tenku.sampling.canvas import FIRM, Canvas
 
@@ -82,18 +82,18 @@ class Wan(OpenEngine):
         return {"encoder_hidden_states_image": seen.reshape(1, -1, seen.shape[-1]).to(self.networks[0].dtype)}
 
     @override
-    def predict(
-        self, x: Tensor, time: Tensor, sigma: float, said: dict[str, Any], native: dict[str, Any]
-    ) -> Tensor:
+    @override
+    def predict(self, x: Tensor, at: At, said: dict[str, Any], seen: Seen) -> Tensor:
         whole, rest = self.pipe.transformer, self.pipe.transformer_2
         boundary = self.pipe.config.get("boundary_ratio")
-        low = boundary is not None and float(time.max()) < boundary * self.pipe.scheduler.config.num_train_timesteps
+        low = boundary is not None and float(at.time.max()) < boundary * self.pipe.scheduler.config.num_train_timesteps
         network = rest if low or whole is None else whole
-        patch = network.config.patch_size
+        time = at.time
         if self.by_token:
-            time = time.expand(1, *x.shape[2:])[:, :, :: patch[1], :: patch[2]].flatten(1)
+            _, rows, columns = network.config.patch_size
+            time = time.expand(1, *x.shape[2:])[:, :, ::rows, ::columns].flatten(1)
+        native = dict(seen.native)
         if "beside" in native:
-            x = torch.cat([x, native["beside"].to(x)], 1)
-        seen = {name: value for name, value in native.items() if name != "beside"}
-        found: Tensor = network(hidden_states=x.to(network.dtype), timestep=time, return_dict=False, **said, **seen)[0]
-        return found
+            x = torch.cat([x, native.pop("beside").to(x)], 1)
+        v: Tensor = network(hidden_states=x.to(network.dtype), timestep=time, return_dict=False, **said, **native)[0]
+        return v

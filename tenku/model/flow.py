@@ -34,6 +34,12 @@ def noise(x: Tensor, data: Tensor, sigma: float) -> Tensor:
     return data + (x - data) / sigma
 
 
+def variance_preserving(sigma: float) -> tuple[float, float, float]:
+    """What a sample of the line is times c: sqrt(a) data + sqrt(1 - a) noise. Returns sqrt(a), sqrt(1 - a), c."""
+    c = 1 / math.hypot(1 - sigma, sigma)
+    return c * (1 - sigma), c * sigma, c
+
+
 def shift_for(tokens: int, reference: int = 64) -> float:
     """How far to shift noise levels towards 1 for a canvas of that many tokens: sqrt(n / n0), at least 1.
 

@@ -22,7 +22,6 @@ from tenku.engines.open import OpenEngine, Seen
 from tenku.engines.schedules import Schedule
 from tenku.errors import UserError
 from tenku.model import flow
-from tenku.model.patches import Grid
 from tenku.request import Request
 from tenku.sampling.canvas import FIRM, Canvas
 from tenku.sampling.guidance import guided, scheduled
@@ -107,7 +106,7 @@ def _decoded(engine: OpenEngine, plan: Plan, x: Tensor, count: int) -> np.ndarra
     """Latents 1 N C of a window to its frames."""
     grid = engine.grid(count, plan.height, plan.width, plan.fps)
     latents = x.unflatten(1, (grid.steps, grid.rows, grid.columns))
-    return engine.decode(latents, plan.height, plan.width)[:count]
+    return engine.decode(latents, count, plan.height, plan.width)
 
 
 def _window(engine: OpenEngine, plan: Plan, window: Canvas, place: tuple[int, int], show: Show) -> np.ndarray:
@@ -123,7 +122,7 @@ def _window(engine: OpenEngine, plan: Plan, window: Canvas, place: tuple[int, in
     steps = torch.arange(grid.steps) - (grid.steps - engine.steps(count))  # what is ahead is before the first
     seconds = (steps - 0.5).clamp(min=0) * grid.seconds_per_step + first / plan.fps
     schedule = engine.schedule(plan.steps_a_round, grid)
-    velocity = velocity_of(engine, plan, (grid, schedule, seen), seconds.repeat_interleave(grid.tokens_per_step))
+    velocity = velocity_of(engine, plan, schedule, seen, seconds.repeat_interleave(grid.tokens_per_step))
     return _decoded(engine, plan, _solved(engine, plan, velocity, x, schedule, show), count)
 
 
@@ -137,16 +136,15 @@ def _solved(
 
 
 def velocity_of(
-    engine: OpenEngine, plan: Plan, seeing: tuple[Grid, Schedule, Seen], seconds: Tensor
+    engine: OpenEngine, plan: Plan, schedule: Schedule, seen: Seen, seconds: Tensor
 ) -> Velocity:
     """The velocity of a window's latents 1 N C under the plan's captions, at these seconds N of the clip."""
-    grid, schedule, seen = seeing
     asked = captions(plan, "noise")
     parts = shares([start for start, _ in asked], seconds)
     heard = [i for i in range(len(asked)) if parts[i].max() > 0]
 
     def under(prompts: list[str]) -> Velocity:
-        each = [engine.velocity(prompt, grid, schedule, seen) for prompt in prompts]
+        each = [engine.velocity(prompt, schedule, seen) for prompt in prompts]
         return scheduled(each, parts[heard].to(engine.device))
 
     dreamt = guided(under([asked[i][1] for i in heard]), lambda: under([plan.negative_prompt] * len(heard)),
@@ -171,14 +169,15 @@ def _circle(engine: OpenEngine, plan: Plan, report: Report | None) -> Clip:
     As latents are shifted in Mobius (arXiv:2502.20307). A circle that is longer than the model is cut into pieces.
     """
     count = plan.frames // engine.spans[0]  # latent steps of the circle
-    pieces = [len(part) for part in np.array_split(np.arange(count), math.ceil(count / engine.longest))]
+    tokens = np.array_split(np.arange(count // engine.at_once), math.ceil(count / engine.longest))
+    pieces = [len(part) * engine.at_once for part in tokens]
     whole = engine.grid(engine.frames(count), plan.height, plan.width, plan.fps)
     schedule = engine.schedule(plan.steps_a_round, engine.grid(engine.frames(pieces[0]), plan.height, plan.width,
                                                                plan.fps))
 
     def piece(steps: int) -> Velocity:
         grid = engine.grid(engine.frames(steps), plan.height, plan.width, plan.fps)
-        return velocity_of(engine, plan, (grid, schedule, engine.see(None, grid)), torch.zeros(grid.tokens))
+        return velocity_of(engine, plan, schedule, engine.see(None, grid), torch.zeros(grid.tokens))
 
     cut = {steps: piece(steps) for steps in set(pieces)}
 
@@ -191,7 +190,7 @@ def _circle(engine: OpenEngine, plan: Plan, report: Report | None) -> Clip:
     def decoded(x: Tensor) -> Clip:
         latents = x.unflatten(1, (count, whole.rows, whole.columns))
         around = latents[:, [step % count for step in range(-LEAD, count + LEAD)]]
-        video = engine.decode(around, plan.height, plan.width)
+        video = engine.decode(around, engine.frames(around.shape[1]), plan.height, plan.width)
         begin = engine.frames(LEAD)
         return Clip(np.ascontiguousarray(video[begin : begin + plan.frames]), plan.fps)
 

@@ -129,6 +129,54 @@ def ltx_condition() -> Any:
     return LTXConditionPipeline(**_ltx())
 
 
+def ltx2() -> Any:
+    """LTX-2, which dreams sound beside the picture."""
+    from diffusers import (
+        AutoencoderKLLTX2Audio,
+        AutoencoderKLLTX2Video,
+        FlowMatchEulerDiscreteScheduler,
+        LTX2Pipeline,
+        LTX2VideoTransformer3DModel,
+    )
+    from diffusers.pipelines.ltx2 import LTX2TextConnectors
+    from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    codec = AutoencoderKLLTX2Video(
+        latent_channels=8, block_out_channels=(8, 8, 8, 8), decoder_block_out_channels=(8, 8, 8),
+        layers_per_block=(1, 1, 1, 1, 1), decoder_layers_per_block=(1, 1, 1, 1), spatial_compression_ratio=32,
+        temporal_compression_ratio=8, decoder_spatial_padding_mode="zeros",
+        upsample_factor=(1, 1, 1), upsample_residual=(False, False, False))
+    codec.latents_mean.normal_()
+    sound = AutoencoderKLLTX2Audio(
+        base_channels=8, output_channels=2, ch_mult=(1,), num_res_blocks=1, attn_resolutions=None, in_channels=2,
+        resolution=32, latent_channels=4, norm_type="pixel", causality_axis="height", mid_block_add_attention=False,
+        mel_bins=8)
+    network = LTX2VideoTransformer3DModel(
+        in_channels=8, out_channels=8, num_attention_heads=2, attention_head_dim=8, cross_attention_dim=16,
+        audio_in_channels=8, audio_out_channels=8, audio_num_attention_heads=2, audio_attention_head_dim=4,
+        audio_cross_attention_dim=8, num_layers=2, caption_channels=16, rope_double_precision=False, rope_type="split")
+    connectors = LTX2TextConnectors(
+        caption_channels=16, text_proj_in_factor=2, video_connector_num_attention_heads=2,
+        video_connector_attention_head_dim=8, video_connector_num_layers=1,
+        video_connector_num_learnable_registers=None, audio_connector_num_attention_heads=2,
+        audio_connector_attention_head_dim=8, audio_connector_num_layers=1,
+        audio_connector_num_learnable_registers=None, connector_rope_base_seq_len=32, rope_theta=10000.0,
+        rope_double_precision=False, causal_temporal_positioning=False, rope_type="split")
+    words = Gemma3Config(
+        text_config={"vocab_size": len(WORDS), "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
+                     "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8},
+        vision_config={"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+                       "image_size": 16, "patch_size": 8})
+    voice = LTX2Vocoder(
+        in_channels=16, hidden_channels=8, out_channels=2, upsample_kernel_sizes=[4], upsample_factors=[2],
+        resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]], output_sampling_rate=16000)
+    return LTX2Pipeline(
+        tokenizer=tokenizer(), text_encoder=Gemma3ForConditionalGeneration(words), vae=codec, audio_vae=sound,
+        transformer=network, connectors=connectors, vocoder=voice,
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.1))
+
+
 def _cogvideox(invert: bool = False, **network: Any) -> dict[str, Any]:
     from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 
@@ -215,8 +263,8 @@ def hunyuan15_i2v() -> Any:
 
 
 MODELS: dict[str, Callable[[], Any]] = {made.__name__: made for made in (
-    wan21, wan21_i2v, wan22, wan22_i2v, wan22_5b, ltx, ltx_condition, cogvideox_2b, cogvideox_i2v, cogvideox15,
-    hunyuan15, hunyuan15_i2v,
+    wan21, wan21_i2v, wan22, wan22_i2v, wan22_5b, ltx, ltx_condition, ltx2, cogvideox_2b,
+    cogvideox_i2v, cogvideox15, hunyuan15, hunyuan15_i2v,
 )}
 
 

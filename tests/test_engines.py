@@ -15,7 +15,7 @@ from tenku import rng
 from tenku.engines.cogvideox import CogVideoX
 from tenku.engines.hunyuan import HunyuanVideo15
 from tenku.engines.loading import load
-from tenku.engines.ltx import LTX, LTXCondition
+from tenku.engines.ltx import LTX, LTX2, LTXCondition
 from tenku.engines.open import OpenEngine
 from tenku.errors import UserError
 from tenku.model.flow import variance_preserving
@@ -57,9 +57,11 @@ def asked(folder: Path, **fields: Any) -> dict[str, Any]:
 
 
 def noise(engine: OpenEngine, seed: int = 3) -> torch.Tensor:
-    """What sampling begins with, 1 C S R Q."""
+    """What sampling begins with, 1 C S R Q; flat, 1 N C, where sound is dreamt beside it."""
     grid = engine.grid(FRAMES, SIZE[1], SIZE[0], 16.0)
-    drawn = rng.normal((1, grid.tokens, engine.channels), seed, "noise", 0)
+    drawn = rng.normal((1, grid.tokens + engine.beside(grid), engine.channels), seed, "noise", 0)
+    if engine.beside(grid):  # the same stream goes on
+        return drawn
     return drawn.unflatten(1, (grid.steps, grid.rows, grid.columns)).permute(0, 4, 1, 2, 3)
 
 
@@ -73,6 +75,8 @@ def theirs(engine: OpenEngine, latents: torch.Tensor) -> torch.Tensor:
 
 def ours(engine: OpenEngine, latents: torch.Tensor, grid: Grid) -> torch.Tensor:
     """The inverse of `theirs`, as latents 1 N C."""
+    if isinstance(engine, LTX2):
+        return latents
     if isinstance(engine, LTX):
         latents = engine.pipe._unpack_latents(latents, grid.steps, grid.rows, grid.columns, *engine.patch) \
             if latents.ndim == 3 else latents
@@ -104,6 +108,11 @@ def pipeline_says(engine: OpenEngine, latents: torch.Tensor, **more: Any) -> np.
         patch.setattr(DiagonalGaussianDistribution, "sample", lambda dist, _=None: dist.mode())
         if isinstance(engine, LTXCondition):  # which takes no noise, but draws it
             patch.setattr("diffusers.pipelines.ltx.pipeline_ltx_condition.randn_tensor", lambda *_, **__: latents)
+        elif isinstance(engine, LTX2):  # the guidance that Tenku knows, alone
+            sound = engine.beside(engine.grid(FRAMES, SIZE[1], SIZE[0], 16.0))
+            more |= {"latents": latents[:, :-sound], "audio_latents": latents[:, -sound:], "stg_scale": 0.0,
+                     "modality_scale": 1.0, "guidance_rescale": 0.0, "audio_guidance_scale": GUIDANCE,
+                     "audio_stg_scale": 0.0, "audio_modality_scale": 1.0, "audio_guidance_rescale": 0.0}
         else:
             more["latents"] = theirs(engine, latents)
         frames: np.ndarray = engine.pipe(
@@ -120,7 +129,7 @@ def alike(made: np.ndarray, shows: np.ndarray) -> None:
 
 
 FROM_WORDS = pytest.mark.parametrize(
-    "name", ["wan21", "wan22", "wan22_5b", "ltx", "ltx_condition", "cogvideox_2b", "cogvideox15", "hunyuan15"])
+    "name", ["wan21", "wan22", "wan22_5b", "ltx", "ltx_condition", "ltx2", "cogvideox_2b", "cogvideox15", "hunyuan15"])
 
 
 @FROM_WORDS
@@ -167,15 +176,25 @@ def test_a_picture_at_a_level_of_its_own_moves_as_in_the_pipeline(folders, name,
 def test_the_velocity_is_what_the_pipeline_steps_by(folders, name, monkeypatch):
     engine = opened(folders[name])
     stepped: list[tuple[torch.Tensor, torch.Tensor]] = []
-    step = engine.pipe.scheduler.step
-    monkeypatch.setattr(engine.pipe.scheduler, "step",
-                        lambda v, t, x, **more: stepped.append((x.clone(), v.clone())) or step(v, t, x, **more))
+    kind = type(engine.pipe.scheduler)
+    step = kind.step
+
+    def stepping(self: Any, v: torch.Tensor, t: Any, x: torch.Tensor, **more: Any) -> Any:
+        stepped.append((x.clone(), v.clone()))
+        return step(self, v, t, x, **more)
+
+    monkeypatch.setattr(kind, "step", stepping)
     pipeline_says(engine, noise(engine))
+    monkeypatch.undo()
+    if isinstance(engine, LTX2):  # which steps the sound after the picture
+        stepped = [(torch.cat([x, xs], 1), torch.cat([v, vs], 1))
+                   for (x, v), (xs, vs) in zip(stepped[::2], stepped[1::2], strict=True)]
     request = Request.parse(asked(folders[name]))
     grid = engine.grid(FRAMES, SIZE[1], SIZE[0], 16.0)
     schedule = engine.schedule(STEPS, grid)
     one = plan(request, grid.steps, engine.longest)
-    velocity = plain.velocity_of(engine, one, schedule, engine.see(None, grid), torch.zeros(grid.tokens))
+    velocity = plain.velocity_of(engine, one, schedule, engine.see(None, grid),
+                                 torch.zeros(grid.tokens + engine.beside(grid)))
     assert len(stepped) == STEPS
     for (x, v), sigma in zip(stepped, schedule.sigmas.tolist(), strict=False):
         if isinstance(engine, CogVideoX):  # x = (data X + noise E), v = (data E - noise X), seen on the straight line

@@ -11,7 +11,7 @@ from typing import Any
 from tenku.engines import bundled
 from tenku.engines.cogvideox import CogVideoX
 from tenku.engines.hunyuan import HunyuanVideo15
-from tenku.engines.ltx import LTX, LTXCondition
+from tenku.engines.ltx import LTX, LTX2, LTXCondition
 from tenku.engines.open import About, OpenEngine
 from tenku.engines.wan import Wan
 from tenku.errors import UserError
@@ -21,6 +21,7 @@ from tenku.model.checkpoint import sha256
 FAMILIES: dict[str, type[OpenEngine]] = {
     "WanPipeline": Wan, "WanImageToVideoPipeline": Wan,
     "LTXPipeline": LTX, "LTXImageToVideoPipeline": LTX, "LTXConditionPipeline": LTXCondition,
+    "LTX2Pipeline": LTX2, "LTX2ImageToVideoPipeline": LTX2,
     "CogVideoXPipeline": CogVideoX, "CogVideoXImageToVideoPipeline": CogVideoX,
     "HunyuanVideo15Pipeline": HunyuanVideo15, "HunyuanVideo15ImageToVideoPipeline": HunyuanVideo15,
 }

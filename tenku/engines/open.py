@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -45,7 +45,7 @@ class At:
     """Where on its way a sample is."""
 
     sigma: float  # noise level
-    time: Tensor  # what the network is told of it: 1, or 1 S R Q where each token has its own
+    time: Tensor  # what the network is told of it: 1, or 1 N (1 S R Q) where each latent has its own
     after: float  # what it will be told at the next step; 0 after the last
 
 
@@ -102,6 +102,10 @@ class OpenEngine:
         steps = self.steps(frames)
         high, wide = (-(-side // self.multiple) * self.multiple for side in (height, width))
         return Grid(steps + self.ahead(steps), high // self.spans[1], wide // self.spans[2], self.spans[0] / fps)
+
+    def beside(self, grid: Grid) -> int:
+        """How many latents are dreamt beside those of the grid, after them, and not shown: sound."""
+        return 0
 
     # -- the codec -----------------------------------------------------------------------------------------
 
@@ -160,13 +164,15 @@ class OpenEngine:
     @torch.inference_mode()
     def see(self, canvas: Canvas | None, grid: Grid) -> Seen:
         """What of a window's pixels is known, natively as far as the network can, the rest to be held from outside."""
+        more = self.beside(grid)
         if canvas is None:
-            return Seen(grid, None, torch.zeros(1, grid.tokens), self.condition(None, grid)[0])
+            return Seen(grid, None, torch.zeros(1, grid.tokens + more), self.condition(None, grid)[0])
         latents, weight = self.encode(canvas.frames), self.firmness(canvas.weight)
         native, taken = self.condition(canvas, grid)
         if taken is not None:
             weight = weight * ~taken[:, None, None]
-        return Seen(grid, latents.flatten(1, 3), weight.flatten()[None], native)
+        known, held = F.pad(latents.flatten(1, 3), (0, 0, 0, more)), F.pad(weight.flatten()[None], (0, more))
+        return Seen(grid, known, held, native)
 
     def condition(self, canvas: Canvas | None, grid: Grid) -> tuple[dict[str, Any], Tensor | None]:
         """What the network takes as its own condition, and which latent steps, bool S, that says all of."""
@@ -193,10 +199,16 @@ class OpenEngine:
         """The velocity of latents 1 C S R Q."""
         raise NotImplementedError
 
+    def flat(self, x: Tensor, at: At, said: dict[str, Any], seen: Seen) -> Tensor:
+        """The same of all latents 1 N C; at.time is 1, or 1 N."""
+        shape = (seen.grid.steps, seen.grid.rows, seen.grid.columns)
+        time = at.time if at.time.ndim == 1 else at.time.unflatten(1, shape)
+        v = self.predict(x.unflatten(1, shape).permute(0, 4, 1, 2, 3), replace(at, time=time), said, seen)
+        return v.permute(0, 2, 3, 4, 1).flatten(1, 3)
+
     def velocity(self, prompt: str, schedule: Schedule, seen: Seen) -> Velocity:
         """dx/dsigma of all latents 1 N C under a prompt and what is known."""
         said = self.said(prompt)
-        shape = (seen.grid.steps, seen.grid.rows, seen.grid.columns)
         known = None if seen.latents is None or not self.by_token else seen.latents.to(self.device)
         weight = seen.weight.to(self.device)
         for network in self.networks:
@@ -208,11 +220,10 @@ class OpenEngine:
             time = schedule.time(sigma)
             if known is not None:
                 x, levels = eased(x, sigma, known, weight)
-                time = schedule.time(levels).unflatten(1, shape)
+                time = schedule.time(levels)
             at = At(sigma, time.to(x.device), schedule.after(sigma))
             with self._cached(prompt):
-                v = self.predict(x.unflatten(1, shape).permute(0, 4, 1, 2, 3), at, said, seen)
-            return v.float().permute(0, 2, 3, 4, 1).flatten(1, 3)
+                return self.flat(x, at, said, seen).float()
 
         return velocity
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tenku import rng
@@ -105,7 +106,7 @@ def _clip(plan: Plan, frames: np.ndarray) -> Clip:
 def _decoded(engine: OpenEngine, plan: Plan, x: Tensor, count: int) -> np.ndarray:
     """Latents 1 N C of a window to its frames."""
     grid = engine.grid(count, plan.height, plan.width, plan.fps)
-    latents = x.unflatten(1, (grid.steps, grid.rows, grid.columns))
+    latents = x[:, : grid.tokens].unflatten(1, (grid.steps, grid.rows, grid.columns))
     return engine.decode(latents, count, plan.height, plan.width)
 
 
@@ -116,13 +117,15 @@ def _window(engine: OpenEngine, plan: Plan, window: Canvas, place: tuple[int, in
     grid = engine.grid(count, plan.height, plan.width, plan.fps)
     given = window if window.weight.any() or plan.start < 1 else None
     seen = engine.see(_filled(window) if given and plan.start == 1 else given, grid)
-    x = rng.normal((1, grid.tokens, engine.channels), plan.seed, "noise", number)
+    more = engine.beside(grid)
+    x = rng.normal((1, grid.tokens + more, engine.channels), plan.seed, "noise", number)
     if plan.start < 1 and seen.latents is not None:
         x = flow.interpolate(seen.latents, x, torch.full((1, 1), plan.start))
     steps = torch.arange(grid.steps) - (grid.steps - engine.steps(count))  # what is ahead is before the first
     seconds = (steps - 0.5).clamp(min=0) * grid.seconds_per_step + first / plan.fps
     schedule = engine.schedule(plan.steps_a_round, grid)
-    velocity = velocity_of(engine, plan, schedule, seen, seconds.repeat_interleave(grid.tokens_per_step))
+    seconds = F.pad(seconds.repeat_interleave(grid.tokens_per_step), (0, more), value=first / plan.fps)
+    velocity = velocity_of(engine, plan, schedule, seen, seconds)
     return _decoded(engine, plan, _solved(engine, plan, velocity, x, schedule, show), count)
 
 
@@ -171,24 +174,25 @@ def _circle(engine: OpenEngine, plan: Plan, report: Report | None) -> Clip:
     count = plan.frames // engine.spans[0]  # latent steps of the circle
     tokens = np.array_split(np.arange(count // engine.at_once), math.ceil(count / engine.longest))
     pieces = [len(part) * engine.at_once for part in tokens]
-    whole = engine.grid(engine.frames(count), plan.height, plan.width, plan.fps)
-    schedule = engine.schedule(plan.steps_a_round, engine.grid(engine.frames(pieces[0]), plan.height, plan.width,
-                                                               plan.fps))
-
-    def piece(steps: int) -> Velocity:
-        grid = engine.grid(engine.frames(steps), plan.height, plan.width, plan.fps)
-        return velocity_of(engine, plan, schedule, engine.see(None, grid), torch.zeros(grid.tokens))
-
-    cut = {steps: piece(steps) for steps in set(pieces)}
+    grids = {steps: engine.grid(engine.frames(steps), plan.height, plan.width, plan.fps) for steps in {count, *pieces}}
+    whole = grids[count]
+    schedule = engine.schedule(plan.steps_a_round, grids[pieces[0]])
+    beside = [engine.beside(grids[steps]) for steps in pieces]
+    cut = {steps: velocity_of(engine, plan, schedule, engine.see(None, grids[steps]),
+                              torch.zeros(grids[steps].tokens + engine.beside(grids[steps]))) for steps in set(pieces)}
 
     def velocity(x: Tensor, sigma: float) -> Tensor:
         turn = round(TURN * count * schedule.index(sigma)) * whole.tokens_per_step
-        turned = x.roll(-turn, 1).split([steps * whole.tokens_per_step for steps in pieces], 1)
-        found = [cut[steps](part, sigma) for steps, part in zip(pieces, turned, strict=True)]
-        return torch.cat(found, 1).roll(turn, 1)
+        turned = x[:, : whole.tokens].roll(-turn, 1).split([steps * whole.tokens_per_step for steps in pieces], 1)
+        others = x[:, whole.tokens :].split(beside, 1)
+        found = [cut[steps](torch.cat(both, 1), sigma)
+                 for steps, *both in zip(pieces, turned, others, strict=True)]
+        shown = [v[:, : part.shape[1]] for v, part in zip(found, turned, strict=True)]
+        rest = [v[:, part.shape[1] :] for v, part in zip(found, turned, strict=True)]
+        return torch.cat([torch.cat(shown, 1).roll(turn, 1), *rest], 1)
 
     def decoded(x: Tensor) -> Clip:
-        latents = x.unflatten(1, (count, whole.rows, whole.columns))
+        latents = x[:, : whole.tokens].unflatten(1, (count, whole.rows, whole.columns))
         around = latents[:, [step % count for step in range(-LEAD, count + LEAD)]]
         video = engine.decode(around, engine.frames(around.shape[1]), plan.height, plan.width)
         begin = engine.frames(LEAD)
@@ -198,5 +202,5 @@ def _circle(engine: OpenEngine, plan: Plan, report: Report | None) -> Clip:
         if report:
             report(index, lambda: decoded(x))
 
-    x = rng.normal((1, whole.tokens, engine.channels), plan.seed, "noise", 0)
+    x = rng.normal((1, whole.tokens + sum(beside), engine.channels), plan.seed, "noise", 0)
     return decoded(_solved(engine, plan, velocity, x, schedule, show))

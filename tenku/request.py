@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any
 
+from tenku import models
 from tenku.config import CodecConfig
 from tenku.errors import UserError
 from tenku.inputs import MAX_INPUTS, Given, Pose, Track, camera, table
@@ -42,14 +43,14 @@ class Request:
 
     prompt: str  # 1..2000 characters
     negative_prompt: str = ""  # 0..2000 characters: what to steer away from
-    size: Size = DEFAULT_SIZE  # pixels, 32..1024 a side
+    size: Size = DEFAULT_SIZE  # pixels, 32..1920 a side
     seconds: float = 2.0  # 0..60; 0 asks for an image; `frames` says what it comes to
     fps: float = 16.0  # frames per second, 1..60
     seed: int = 0  # 0..2^63-1: the same request gives the same pictures
     steps: int = 30  # 1..200 denoising steps
     guidance: float = 1.0  # 0..20: how hard the prompt pulls; 1 means no guidance, and 3 where there is a negative one
     samples: int = 1  # 1..16 takes, made together
-    model: str = "nano"  # the bundled weights, or a folder that `tenku train` wrote
+    model: str = "nano"  # the bundled weights, a listed open model (models.py), or a folder of weights
     mode: str = "generate"  # of MODES
     way: str = ""  # of the mode's ways
     inputs: tuple[Given, ...] = ()  # what is given: keyframes, or the clips to go on from
@@ -96,14 +97,14 @@ class Request:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Request:
-        """Reads fields from outside: numbers may be text, size may be "128x80", None means the default."""
+        """Reads fields from outside: numbers may be text, size "128x80", None means the default, or the model's own."""
         unknown = [str(name) for name in values if name not in _READERS]
         if unknown:
             raise UserError(f"no such field: {_say(unknown[0])}", f"one of {', '.join(_READERS)}")
         given = {name: value for name, value in values.items() if value is not None}
         if "prompt" not in given:
             raise UserError("the prompt is missing", LIKE)
-        return cls(**given)
+        return cls(**{**models.defaults(given.get("model")), **given})
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values; `from_json` reads them back to an equal Request."""
@@ -140,12 +141,14 @@ class Request:
         return [replace(self, seed=self.seed + i, samples=1) for i in range(self.samples)]
 
 
-def size_like(width: int, height: int) -> Size:
+def size_like(width: int, height: int, model: str = "nano") -> Size:
     """The size of a clip made from one of so many pixels: its own where the model knows such sizes, else its aspect."""
-    if min(width, height) >= 32 and max(width, height) <= LARGEST:
+    known = models.listed(model)
+    meant = DEFAULT_SIZE if known is None else Size.parse(known.size)
+    if known is None and min(width, height) >= 32 and max(width, height) <= LARGEST:
         return Size(width, height)
-    unit = (DEFAULT_SIZE.width * DEFAULT_SIZE.height / (width * height)) ** 0.5 / 16
-    wide, high = (max(32, min(1024, 16 * round(n * unit))) for n in (width, height))
+    unit = (meant.width * meant.height / (width * height)) ** 0.5 / 16
+    wide, high = (max(32, min(1920, 16 * round(n * unit))) for n in (width, height))
     return Size(wide, high)
 
 
@@ -229,7 +232,7 @@ def _whole(least: int, most: int) -> Callable[[str, Any], int]:
 
 
 def _size(name: str, value: Any) -> Size:
-    hint = "width x height such as 128x80, each side from 32 to 1024"
+    hint = "width x height such as 128x80, each side from 32 to 1920"
     if isinstance(value, str) and len(value) <= 20:
         try:
             value = Size.parse(value.strip())
@@ -238,7 +241,7 @@ def _size(name: str, value: Any) -> Size:
     if not isinstance(value, Size):
         raise UserError(f"{name} cannot be {_say(value)}", hint)
     sides = (value.width, value.height)
-    if not all(isinstance(side, int) and 32 <= side <= 1024 for side in sides):
+    if not all(isinstance(side, int) and 32 <= side <= 1920 for side in sides):
         raise UserError(f"{name} cannot be {value}", hint)
     return value
 

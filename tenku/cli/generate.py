@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         values["seconds"] = 0
     inputs = [*([arguments.image] if arguments.image else []), *(arguments.keyframe or [])]
     if inputs and values["size"] is None:
-        values["size"] = making.size_of(inputs[0])
+        values["size"] = making.size_of(inputs[0], values["model"])
     values |= {"inputs": inputs or None, "mode": "loop" if arguments.loop else None}
     request = Request.parse({"prompt": arguments.prompt, **values})
     if arguments.direct:

@@ -25,14 +25,14 @@ PREVIEWS = 8  # pictures over the whole work
 # flag -> (field of the Request, what it stands for, what it does); the Request holds the defaults
 FLAGS: dict[str, tuple[str, str, str]] = {
     "--negative": ("negative_prompt", "TEXT", "what to steer away from"),
-    "--size": ("size", "WxH", "width x height in pixels, 32 to 1024 a side"),
+    "--size": ("size", "WxH", "width x height in pixels, 32 to 1920 a side"),
     "--seconds": ("seconds", "S", "how long, up to 60; 0 makes an image"),
     "--fps": ("fps", "N", "frames per second, 1 to 60"),
     "--seed": ("seed", "N", "another number is another take; sample i has seed N + i"),
     "--steps": ("steps", "N", "denoising steps, 1 to 200: more is slower and cleaner"),
     "--guidance": ("guidance", "G", "how hard the prompt pulls, 0 to 20; 1: half the work, and 3 beside --negative"),
     "--samples": ("samples", "N", "takes made together, up to 16; they are numbered: out-1.mp4, out-2.mp4"),
-    "--model": ("model", "NAME", "the bundled model, or a folder that `tenku train` wrote"),
+    "--model": ("model", "NAME", "the bundled model, an open one (docs/engines.md), or a folder of weights"),
     "--motion": ("motion", "N", "how strongly everything moves, 0 to 3"),
 }
 # Lists, and what is read by itself.
@@ -83,7 +83,7 @@ def from_clips(arguments: argparse.Namespace, *clips: str) -> dict[str, Any]:
 
     values = given(arguments) | {"inputs": list(clips), "prompt": arguments.prompt}
     if values["size"] is None:
-        values["size"] = size_of(clips[0])
+        values["size"] = size_of(clips[0], values["model"])
     source = asked(Path(clips[0]))
     if not values["prompt"]:
         if not source.get("prompt"):
@@ -92,13 +92,13 @@ def from_clips(arguments: argparse.Namespace, *clips: str) -> dict[str, Any]:
     return values
 
 
-def size_of(source: str) -> str:
+def size_of(source: str, model: str | None) -> str:
     """The size of a clip made from another: its own where the model knows such sizes, else of its aspect."""
     from tenku import untrusted
     from tenku.inputs import Given
     from tenku.request import size_like
 
-    return str(size_like(*untrusted.measure(Path(Given.parse(source).source), 0.1)[1]))
+    return str(size_like(*untrusted.measure(Path(Given.parse(source).source), 0.1)[1], model or "nano"))
 
 
 def _caption(text: str) -> tuple[str, str]:

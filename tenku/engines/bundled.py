@@ -110,4 +110,5 @@ def load(model: str, device: str = "cpu") -> Engine:
         if folder.is_dir() and (folder == Path(model) or "/" not in model):
             return Engine(folder, f"tenku-{folder.name}", device)
     names = ", ".join(sorted(p.name for p in BUNDLED.iterdir())) if BUNDLED.is_dir() else "none"
-    raise UserError(f"no such model: {model[:80]!r}", f"bundled: {names}; or a folder that `tenku train` wrote")
+    raise UserError(f"no such model: {model[:80]!r}",
+                    f"bundled: {names}; an open one of docs/engines.md; or a folder of weights")

@@ -67,6 +67,7 @@ class OpenEngine:
     channels: int  # C
     longest: int  # latent steps that the model was trained for
     at_once: int = 1  # latent steps of one token
+    precise: bool = False  # the codec is kept in float32, whatever the networks have
     by_token: bool = False  # each token may have a noise level of its own
 
     def __init__(self, pipe: Any, about: About) -> None:

@@ -24,6 +24,7 @@ class Wan(OpenEngine):
     """Pipelines of the classes WanPipeline and WanImageToVideoPipeline."""
 
     longest = 21  # 81 frames
+    precise = True
 
     def __init__(self, pipe: Any, about: About) -> None:
         super().__init__(pipe, about)

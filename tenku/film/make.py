@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from tenku.engines.bundled import Engine, load
+from tenku.engines.bundled import Engine
+from tenku.engines.loading import load
+from tenku.engines.open import OpenEngine
 from tenku.errors import UserError
 from tenku.film.storyboard import Shot, Storyboard
 from tenku.film.text import captioned, card
@@ -142,7 +144,7 @@ class _Studio:
     """Dreams parts, and keeps them."""
 
     def __init__(
-        self, engine: Engine, folder: Path, on_step: OnStep | None, given: Mapping[str, Held],
+        self, engine: Engine | OpenEngine, folder: Path, on_step: OnStep | None, given: Mapping[str, Held],
         on_part: Callable[[Piece], None] | None,
     ) -> None:
         self.engine, self.folder, self.on_step, self.given, self.on_part = engine, folder, on_step, given, on_part

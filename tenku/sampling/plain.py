@@ -29,7 +29,7 @@ from tenku.sampling.guidance import guided, scheduled
 from tenku.sampling.held import held
 from tenku.sampling.plan import Plan, Round, rounds
 from tenku.sampling.solvers import Velocity
-from tenku.sampling.window import captions, shares
+from tenku.sampling.window import said_at
 from tenku.types import Clip
 
 TURN = 0.381966  # of a circle of time, that it is turned on at every step: the golden angle
@@ -142,15 +142,14 @@ def velocity_of(
     engine: OpenEngine, plan: Plan, schedule: Schedule, seen: Seen, seconds: Tensor
 ) -> Velocity:
     """The velocity of a window's latents 1 N C under the plan's captions, at these seconds N of the clip."""
-    asked = captions(plan, "noise")
-    parts = shares([start for start, _ in asked], seconds)
-    heard = [i for i in range(len(asked)) if parts[i].max() > 0]
+    heard = said_at(plan.said, seconds)
+    shares = torch.stack([share for _, share in heard]).to(engine.device)
 
     def under(prompts: list[str]) -> Velocity:
         each = [engine.velocity(prompt, schedule, seen) for prompt in prompts]
-        return scheduled(each, parts[heard].to(engine.device))
+        return scheduled(each, shares)
 
-    dreamt = guided(under([asked[i][1] for i in heard]), lambda: under([plan.negative_prompt] * len(heard)),
+    dreamt = guided(under([one.text for one, _ in heard]), lambda: under([plan.negative_prompt] * len(heard)),
                     plan.guidance)
     known = None if seen.latents is None else seen.latents.to(engine.device)
     return held(dreamt, known, seen.weight.to(engine.device))

@@ -18,6 +18,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as Call
 
+from tenku import models
 from tenku.errors import UserError
 from tenku.inputs import MAX_INPUTS
 from tenku.request import MAX_PIXELS, Request, size_like
@@ -163,7 +164,8 @@ def understand(
     given = {name: value for name, value in fields.items() if value is not None}
     asked_model = given.get("model", service.served[0])
     model, defaults = model_of(asked_model, service.served)
-    values: dict[str, Any] = {"seed": secrets.randbelow(1_000_000), **defaults, **given}
+    source = service.models.get(model, model)
+    values: dict[str, Any] = {"seed": secrets.randbelow(1_000_000), **models.defaults(source), **defaults, **given}
     words = {"model": asked_model, "seconds": values.get("seconds"), "size": values.get("size")}
     for name, value in (base or {}).items():
         if values.setdefault(name, value) != value:
@@ -171,7 +173,7 @@ def understand(
     values["inputs"] = given_inputs(values, sources)
     if "mask" in values:
         values["mask"] = sources.take(values["mask"], "mask")
-    if isinstance(values.get("size"), str):
+    if isinstance(values.get("size"), str) and models.listed(source) is None:
         values["size"] = SIZES.get(values["size"].strip().lower(), values["size"])
     made = values.get("mode", "generate") != "generate"
     values["prompt"] = _named(values, sources)
@@ -181,7 +183,7 @@ def understand(
     if request.mask:
         sources.measure(request.mask, request.fps, "mask")
     if shapes and "size" not in given and (made or "size" not in defaults):
-        request = parse({**request.to_json(), "size": size_like(*shapes[0][1])})
+        request = parse({**request.to_json(), "size": size_like(*shapes[0][1], source)})
     frames = request.length([count for count, _ in shapes])
     if request.way == "morph" and frames == 1:
         raise ApiError(400, "A morph needs two clips of more than 8 frames", code="invalid_value", param="inputs")

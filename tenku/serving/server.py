@@ -19,6 +19,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from tenku.errors import UserError
+from tenku.models import LISTED
 from tenku.policy import Policy
 from tenku.serving import jobs
 from tenku.serving.access import add_key, all_keys
@@ -75,15 +76,16 @@ def _loopback(host: str) -> bool:
 
 
 def models_of(given: Sequence[str]) -> dict[str, str]:
-    """ "nano" or "mine=FOLDER" to served names. Raises UserError for a model that is not there."""
+    """ "nano", a listed open model, or "mine=FOLDER" to served names. Raises UserError for one that is not there."""
     found = {}
     for text in given or ("nano",):
         name, said, folder = text.partition("=")
         source = folder if said else name
         bundled = "/" not in source and (BUNDLED / source).is_dir()
-        if not name or not source or not (bundled or (said and Path(source).is_dir())):
-            raise UserError(f"no such model: {text[:80]!r}", "nano, or NAME=FOLDER that `tenku train` wrote")
-        found[name if said else f"tenku-{name}"] = source
+        known = bundled or source in LISTED
+        if not name or not source or not (known or (said and Path(source).is_dir())):
+            raise UserError(f"no such model: {text[:80]!r}", "nano, an open one of docs/engines.md, or NAME=FOLDER")
+        found[f"tenku-{name}" if bundled and not said else name] = source
     return found
 
 
@@ -91,7 +93,8 @@ def serve(settings: Settings) -> None:
     """Serves until told to stop; then lets the workers put their jobs back. Raises UserError where it cannot start."""
     Policy.find()  # one that cannot be read is said before anybody asks
     db, store = Database(settings.db), Store(settings.files)
-    service = Service(db, store, tuple(settings.models), settings.needs_key, settings.most_queued)
+    service = Service(db, store, tuple(settings.models), settings.needs_key, settings.most_queued,
+                      models=settings.models)
     listening = _listen(settings.host, settings.port)
     if settings.needs_key and not any(key["revoked_at"] is None for key in all_keys(db)):
         _, secret = add_key(db, "first", scopes=("read", "write", "admin"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -27,6 +28,7 @@ class Service:
     served: tuple[str, ...]  # names of models, the default first
     needs_key: bool
     most_queued: int = 1000
+    models: Mapping[str, str] = field(default_factory=dict)  # served name -> Request.model, where they differ
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def sources(self, caller: Caller) -> Sources:

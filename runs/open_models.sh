@@ -12,7 +12,7 @@ out=${1:-runs/out/open_models}
 shift || true
 models=("$@")
 if [ ${#models[@]} -eq 0 ]; then
-    mapfile -t models < <(python -c 'from tenku.models import LISTED; print("\n".join(LISTED))')
+    mapfile -t models < <(python -c 'from tenku.catalogue import LISTED; print("\n".join(LISTED))')
 fi
 mkdir -p "$out"
 prompt="a red fishing boat crosses a calm bay at sunrise, gulls behind it"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any
 
-from tenku import models
+from tenku import catalogue
 from tenku.config import CodecConfig
 from tenku.errors import UserError
 from tenku.inputs import MAX_INPUTS, Given, Pose, Track, camera, table
@@ -50,7 +50,7 @@ class Request:
     steps: int = 30  # 1..200 denoising steps
     guidance: float = 1.0  # 0..20: how hard the prompt pulls; 1 means no guidance, and 3 where there is a negative one
     samples: int = 1  # 1..16 takes, made together
-    model: str = "nano"  # the bundled weights, a listed open model (models.py), or a folder of weights
+    model: str = "nano"  # the bundled weights, a listed open model (catalogue.py), or a folder of weights
     mode: str = "generate"  # of MODES
     way: str = ""  # of the mode's ways
     inputs: tuple[Given, ...] = ()  # what is given: keyframes, or the clips to go on from
@@ -104,7 +104,7 @@ class Request:
         given = {name: value for name, value in values.items() if value is not None}
         if "prompt" not in given:
             raise UserError("the prompt is missing", LIKE)
-        return cls(**{**models.defaults(given.get("model")), **given})
+        return cls(**{**catalogue.defaults(given.get("model")), **given})
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values; `from_json` reads them back to an equal Request."""
@@ -143,7 +143,7 @@ class Request:
 
 def size_like(width: int, height: int, model: str = "nano") -> Size:
     """The size of a clip made from one of so many pixels: its own where the model knows such sizes, else its aspect."""
-    known = models.listed(model)
+    known = catalogue.listed(model)
     meant = DEFAULT_SIZE if known is None else Size.parse(known.size)
     if known is None and min(width, height) >= 32 and max(width, height) <= LARGEST:
         return Size(width, height)

@@ -20,14 +20,14 @@ PACKAGE = REPO / "tenku"
 
 # Reading order: a module imports from its own line and from those above it. The longest prefix counts.
 LAYERS = [
-    "errors", "types", "config", "models", "rng", "media", "growing", "sound", "credentials", "untrusted", "inputs",
+    "errors", "types", "config", "catalogue", "rng", "media", "growing", "sound", "credentials", "untrusted", "inputs",
     "request", "data.ledger", "data.shards", "world", "director", "data", "model", "sampling", "engines",
     "sampling.window", "sampling.plain", "sampling.moves", "sampling.known", "sampling.circle", "sampling.generate",
     "provenance", "disguise", "moderation", "policy", "film", "api", "evaluation.sheet", "evaluation.sight",
     "evaluation.probe", "training", "evaluation", "serving", "cli", "__main__",
 ]
 # need no network at all
-ABOVE_THE_MODEL = {"errors", "types", "config", "models", "rng", "media", "inputs", "request", "world"}
+ABOVE_THE_MODEL = {"errors", "types", "config", "catalogue", "rng", "media", "inputs", "request", "world"}
 
 FILE_LINES, FUNCTION_LINES, PARAMETERS = 400, 60, 8
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from tenku.catalogue import INDEX, LISTED, Listed, kind_of
 from tenku.engines import bundled
 from tenku.engines.cogvideox import CogVideoX
 from tenku.engines.hunyuan import HunyuanVideo15
@@ -20,7 +21,6 @@ from tenku.engines.settings import Settings
 from tenku.engines.wan import Wan
 from tenku.errors import UserError
 from tenku.model.checkpoint import sha256
-from tenku.models import INDEX, LISTED, Listed, kind_of
 
 # class that a folder's model_index.json names -> who runs it
 FAMILIES: dict[str, type[OpenEngine]] = {

@@ -18,7 +18,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as Call
 
-from tenku import models
+from tenku import catalogue
 from tenku.errors import UserError
 from tenku.inputs import MAX_INPUTS
 from tenku.request import MAX_PIXELS, Request, size_like
@@ -165,7 +165,7 @@ def understand(
     asked_model = given.get("model", service.served[0])
     model, defaults = model_of(asked_model, service.served)
     source = service.models.get(model, model)
-    values: dict[str, Any] = {"seed": secrets.randbelow(1_000_000), **models.defaults(source), **defaults, **given}
+    values: dict[str, Any] = {"seed": secrets.randbelow(1_000_000), **catalogue.defaults(source), **defaults, **given}
     words = {"model": asked_model, "seconds": values.get("seconds"), "size": values.get("size")}
     for name, value in (base or {}).items():
         if values.setdefault(name, value) != value:
@@ -173,7 +173,7 @@ def understand(
     values["inputs"] = given_inputs(values, sources)
     if "mask" in values:
         values["mask"] = sources.take(values["mask"], "mask")
-    if isinstance(values.get("size"), str) and models.listed(source) is None:
+    if isinstance(values.get("size"), str) and catalogue.listed(source) is None:
         values["size"] = SIZES.get(values["size"].strip().lower(), values["size"])
     made = values.get("mode", "generate") != "generate"
     values["prompt"] = _named(values, sources)

@@ -18,8 +18,8 @@ import uvicorn
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from tenku.catalogue import LISTED
 from tenku.errors import UserError
-from tenku.models import LISTED
 from tenku.policy import Policy
 from tenku.serving import jobs
 from tenku.serving.access import add_key, all_keys

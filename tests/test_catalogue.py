@@ -19,11 +19,11 @@ import torch
 from starlette.testclient import TestClient
 
 from tenku import media
+from tenku.catalogue import LISTED, listed
 from tenku.cli import main
 from tenku.engines import loading
 from tenku.engines.settings import Settings
 from tenku.errors import UserError
-from tenku.models import LISTED, listed
 from tenku.provenance.manifest import read
 from tenku.request import Request, size_like
 from tenku.sampling.generate import generate
@@ -195,7 +195,7 @@ def hub(folder: Path) -> Iterator[tuple[str, list[str]]]:
 FETCH = """
 import sys
 from tenku.engines import loading
-from tenku.models import LISTED, Listed
+from tenku.catalogue import LISTED, Listed
 known = Listed("toys/wan", ("Toy License", "https://example.org/toy", "not to be swallowed"))
 folder = loading.fetched("wan-toy", known)
 print(loading.weights(folder))

@@ -222,7 +222,7 @@ class _Growing:
 
     def __call__(self, saved: Saved) -> None:
         from tenku import growing
-        from tenku.engines.bundled import load
+        from tenku.engines.loading import load
         from tenku.provenance.seal import Model, seal
         from tenku.types import Clip
 

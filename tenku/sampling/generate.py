@@ -189,6 +189,9 @@ def stream(request: Request) -> Iterator[Clip]:
         raise UserError("only one clip of words alone can be streamed", "leave out inputs and samples, or generate it")
     request = replace(request, prompt=spelt(request.prompt))
     engine = load(request.model)
+    if isinstance(engine, OpenEngine):
+        yield generate(request)[0].clip
+        return
     grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
     one = sketched(engine, plan(request, grid.steps, engine.longest))
     if not one.sketched:

@@ -18,6 +18,7 @@ from tenku.errors import UserError
 from tenku.rng import stream
 from tenku.world import captions, grammar
 from tenku.world import lexicon as lex
+from tenku.world.reading import read
 
 FIELDS = ("subject", "colour", "size", "action", "place", "light", "camera")
 ADDRESS, MODEL, KEY = "TENKU_DIRECTOR_URL", "TENKU_DIRECTOR_MODEL", "TENKU_DIRECTOR_KEY"
@@ -69,7 +70,8 @@ def _says(prompt: str, phrase: str) -> bool:
 
 
 def direct(prompt: str, seed: int) -> Directed:
-    """The prompt completed from the grammar; the same seed adds the same. What it says stays as it is."""
+    """The prompt completed from the grammar; the same seed adds the same. What it says stays as it is, in English."""
+    prompt = read(prompt).text
     said = heard(prompt)
     draw = stream(seed, "director")
     numbers = {field: int(draw.integers(2**31)) for field in FIELDS}  # so that what is said changes nothing else

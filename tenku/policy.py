@@ -21,6 +21,7 @@ from tenku.errors import UserError
 from tenku.moderation import Moderation
 from tenku.provenance.identity import home
 from tenku.request import Request
+from tenku.world.reading import read
 
 VARIABLE = "TENKU_POLICY"
 OWN = Path(__file__).with_suffix(".toml")  # the rules that come with Tenku
@@ -158,9 +159,10 @@ class Policy:
 
 
 def said(request: Request) -> list[tuple[str, str]]:
-    """Every text of a request, with the name of its field."""
+    """Every text of a request, with the name of its field: as it is written, and as the bundled model reads it."""
     texts = [("prompt", request.prompt), (NEGATIVE, request.negative_prompt)]
-    return texts + [("captions", text) for _, text in request.captions]
+    texts += [("captions", text) for _, text in request.captions]
+    return [(name, way) for name, text in texts for way in dict.fromkeys((text, read(text).text))]
 
 
 # -- words ----------------------------------------------------------------------------------------------------

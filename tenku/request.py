@@ -117,6 +117,11 @@ class Request:
         return cls.parse(values)
 
     @property
+    def texts(self) -> tuple[str, ...]:
+        """All that is said: the prompt, the negative one, and the captions along time."""
+        return (self.prompt, self.negative_prompt, *(text for _, text in self.captions))
+
+    @property
     def frames(self) -> int:
         """How many frames the clip has: 1 for an image, else 1 + a multiple of 8 (2 s at 16 fps: 33)."""
         if self.seconds == 0:

@@ -33,6 +33,7 @@ from tenku.sampling.plan import Plan, Round, plan, rounds
 from tenku.sampling.shown import Shown
 from tenku.sampling.window import Window, sketched, solve, upon_sketch, what_is_told
 from tenku.types import Clip
+from tenku.world.reading import read
 
 AT_ONCE = 16  # latent steps that are decoded at once
 
@@ -87,21 +88,22 @@ def generate(
     request = replace(request, prompt=spelt(request.prompt))
     engine = load(request.model)
     assert request.samples == 1 or not (on_round or saved), "rounds are saved of one sample"
-    made = setting(request, clips, shown)
     if isinstance(engine, OpenEngine):
-        return _opened(engine, request, made, on_step, on_round, saved)
+        return _opened(engine, request, setting(request, clips, shown), on_step, on_round, saved)
+    heard = english(request)
+    made = setting(heard, clips, shown)
     grid = engine.codec.grid(made.frames, request.size.height, request.size.width, request.fps)
     given = tokens(made.canvas, engine.codec) if made.canvas else None
     done = given.known.flatten(1).all(1).tolist() if given else []
     cyclic = bool(made.more.get("cyclic"))  # all of the circle at once
     steps = (Round(0, 0, grid.steps, grid.steps),) if cyclic else rounds(grid.steps, engine.longest, done)
     more = {"frames": made.frames, "rounds": steps, **made.more}
-    made_so = [plan(single, grid.steps, engine.longest, **more) for single in request.each()]
+    made_so = [plan(single, grid.steps, engine.longest, **more) for single in heard.each()]
     pasts = [known(engine, one, made.placed) for one in made_so]
     plans = [sketched(engine, one) for one, _ in pasts]
     total = sum(len(p.rounds) * p.steps_a_round for p in plans)
-    said = (request.prompt, request.negative_prompt, *(text for _, text in request.captions))
-    notes = tuple(dict.fromkeys(note for text in said for note in engine.notes(text)))
+    notes = tuple(dict.fromkeys(note for text in request.texts for note in (
+        *read(text).notes, *engine.notes(read(text).text))))
     results = []
     for i, (single, one, (_, worlds)) in enumerate(zip(hashed(request).each(), plans, pasts, strict=True)):
         counted = _counted(on_step, i * total // len(plans), total)
@@ -109,6 +111,12 @@ def generate(
         record = {"request": single.to_json(), "plan": one.to_dict(), "shown": seen, "tenku": __version__}
         results.append(Result(clip, record, notes, engine.name, engine.weights_sha256))
     return results
+
+
+def english(request: Request) -> Request:
+    """The request as the bundled model reads it; what it is asked in is what its record keeps."""
+    return replace(request, prompt=read(request.prompt).text, negative_prompt=read(request.negative_prompt).text,
+                   captions=tuple((at, read(text).text) for at, text in request.captions))
 
 
 def _opened(
@@ -192,6 +200,7 @@ def stream(request: Request) -> Iterator[Clip]:
     if isinstance(engine, OpenEngine):
         yield generate(request)[0].clip
         return
+    request = english(request)
     grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
     one = sketched(engine, plan(request, grid.steps, engine.longest))
     if not one.sketched:

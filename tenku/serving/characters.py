@@ -15,6 +15,7 @@ from sqlalchemy import insert, select
 from tenku.serving.db import Database, characters
 from tenku.serving.errors import ApiError, missing
 from tenku.world.mentions import things
+from tenku.world.reading import read
 
 if TYPE_CHECKING:
     from tenku.serving.sources import Sources
@@ -53,7 +54,7 @@ def described(sources: Sources, name: Any) -> tuple[str, str]:
 
 def words_of(request: Mapping[str, Any]) -> str:
     """What the first thing of a video is, by the Request that made it. Raises ApiError where that is not known."""
-    found = things(str(request.get("prompt", "")))
+    found = things(read(str(request.get("prompt", ""))).text)
     if not found:
         raise ApiError(400, "This model knows things by words and not by pictures, and what this video shows is not "
                             "known: give a description, such as 'a large red ball'", code="unsupported_mode",

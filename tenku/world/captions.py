@@ -86,6 +86,17 @@ def prompt(subject: str, colour: str, size: str, action: str, place: str, light:
     return text[0].upper() + text[1:]
 
 
+def deed(subject: str, done: list[str]) -> str:
+    """The canonical finite words of what a subject has done, such as "rolls to the left" for "moves left"."""
+    found = _deed({"things": [{"subject": subject, "done": done}], "frames": 33}, 0, _Voice(None))
+    return found[0] if found else ""
+
+
+def moving(subject: str) -> str:
+    """The canonical finite verb of a subject that moves, wherever it goes."""
+    return _MOVING.get(subject, "slides/sliding").partition("/")[0]
+
+
 def vocabulary() -> tuple[str, ...]:
     """All lowercase words that a caption or a prompt can contain, sorted."""
     phrases = [phrase for key, synonyms in LEXICON.items() for phrase in (key, *synonyms)]

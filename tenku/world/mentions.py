@@ -153,7 +153,8 @@ def _phrase(words: Sequence[str], at: int, table: dict[tuple[str, ...], str]) ->
     for length in range(_LONGEST, 0, -1):
         phrase = tuple(words[at : at + length])
         if len(phrase) == length:
-            for last in (phrase[-1], phrase[-1].removesuffix("s"), phrase[-1].removesuffix("es")):
+            word = phrase[-1]
+            for last in (word, word.removesuffix("s"), word.removesuffix("es"), re.sub("ies$", "y", word)):
                 if (*phrase[:-1], last) in table:
                     return table[*phrase[:-1], last], length
     return None, 0

@@ -12,11 +12,16 @@ HELP = "measure a model on 200 fixed prompts with a probe trained on rendered tr
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the verb; defaults are those of the benchmark and the Request."""
+    from tenku.evaluation.speaking import LANGUAGES
     from tenku.request import Request
 
-    parser.add_argument("what", nargs="?", choices=("prompts", "modes", "minute", "seal"), default="prompts",
+    parser.add_argument("what", nargs="?", choices=("prompts", "modes", "minute", "seal", "words"), default="prompts",
                         help="prompts: what clips show; modes: seams, camera paths, tracks, edits; minute: what a long"
-                             " clip keeps; seal: what the marks survive (default: prompts)")
+                             " clip keeps; seal: what the marks survive; words: how prompts of other languages are read"
+                             " (default: prompts)")
+    parser.add_argument("--language", choices=LANGUAGES, metavar="CODE",
+                        help=f"say the prompts in another language: {', '.join(LANGUAGES)} (default: English; of words:"
+                             " all of them)")
     parser.add_argument("--model", default="nano", metavar="NAME",
                         help="the bundled model, or a folder that `tenku train` wrote (default: nano)")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="takes of each prompt (default: 2)")
@@ -52,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _minute(arguments)
     if arguments.what == "seal":
         return _seal(arguments)
+    if arguments.what == "words":
+        return _words(arguments)
     from tenku.evaluation.benchmark import Settings, evaluate, keep_floor
     from tenku.evaluation.page import write_page
     from tenku.evaluation.probe import BUNDLED
@@ -60,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings(
         out=arguments.out, model=arguments.model, takes=arguments.seeds, limit=arguments.limit,
         steps=arguments.steps, guidance=arguments.guidance, probe=arguments.probe or BUNDLED,
-        codec_clips=arguments.codec_clips,
+        codec_clips=arguments.codec_clips, language=arguments.language or "",
     )  # fmt: skip
     if arguments.floor:
         floor = keep_floor(settings, arguments.floor, _say)
@@ -88,6 +95,22 @@ def _minute(arguments: argparse.Namespace) -> int:
 
     report = evaluate(Settings(arguments.out, arguments.model, arguments.clips, arguments.steps), _say)
     print(json.dumps(report, indent=1) if arguments.json else table(report))
+    return 0
+
+
+def _words(arguments: argparse.Namespace) -> int:
+    from tenku.evaluation import prompts, words
+    from tenku.evaluation.speaking import LANGUAGES
+
+    chosen = prompts.load()[: arguments.limit]
+    said = [arguments.language] if arguments.language else LANGUAGES
+    report = [words.measure(chosen, language, arguments.seeds) for language in said]
+    if arguments.json:
+        print(json.dumps(report, indent=1, ensure_ascii=False))
+        return 0
+    for row in [["", *words.COLUMNS], *([one["language"], *(f"{one['figures'][c]['value']:.1%}" for c in words.COLUMNS)]
+                                        for one in report)]:
+        print("  ".join(cell.ljust(9) for cell in row).rstrip())
     return 0
 
 

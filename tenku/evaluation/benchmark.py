@@ -22,6 +22,7 @@ from tenku.evaluation.metrics import Figure
 from tenku.evaluation.probe import BUNDLED, FIELDS, Probe, bundled, expected, read
 from tenku.evaluation.prompts import Prompt
 from tenku.evaluation.truth import Floor
+from tenku.evaluation.words import spoken
 from tenku.request import Request
 from tenku.types import Size
 
@@ -40,6 +41,7 @@ class Settings:
     guidance: float = Request.guidance
     probe: Path = BUNDLED
     codec_clips: int = truth.CODEC_CLIPS  # clips that the codec is measured on; 0: not measured
+    language: str = ""  # of speaking.LANGUAGES, that the prompts are said in; "" for English
 
     def __post_init__(self) -> None:
         for name, value, least in (("seeds", self.takes, 1), ("limit", self.limit, 1),
@@ -137,10 +139,13 @@ def evaluate(settings: Settings, say: Say) -> Report:
     engine = load(settings.model)
     probe, probe_sha256 = bundled(settings.probe)
     chosen = prompts.load()[: settings.limit]
+    if settings.language:
+        chosen = spoken(chosen, settings.language)
     (settings.out / "clips").mkdir(parents=True, exist_ok=True)
     facts = {"model": engine.name, "weights_sha256": engine.weights_sha256, "probe_sha256": probe_sha256,
              "codec": truth.fingerprint(engine.codec), "tenku": __version__, "prompts": len(chosen),
-             "takes": settings.takes, "steps": settings.steps, "guidance": settings.guidance}
+             "takes": settings.takes, "steps": settings.steps, "guidance": settings.guidance,
+             "language": settings.language or "en"}
     report = Report(facts, chosen, [], None, None, [])
     _measure_truth(settings, report, engine.codec, probe, say)
     # a take of all prompts before the next, so that an unfinished run is balanced

@@ -16,7 +16,7 @@ from itertools import chain, pairwise
 from tenku.world import captions
 from tenku.world import lexicon as lex
 from tenku.world.grammar import CAMERAS, FLYERS, LIGHTS, PLACES, RELATIONS
-from tenku.world.languages import LATIN, Event, Language, Text, language, plain
+from tenku.world.languages import LATIN, MEANINGS, Event, Language, Text, language, plain
 
 SAID = 40  # letters of an unknown word that a note repeats
 LEAST = 1 / 3  # of the words that must be known before a text counts as a language's
@@ -90,10 +90,13 @@ def _language(text: str) -> Language | None:
             continue  # far from it: its phrases need not be looked for
         seen = one.read(text)
         events = one.tagged(seen)
-        unknown = sum(event.kind == "unknown" for event in events)
-        means = sum(event.kind not in ("unknown", "silent", "link", "break") for event in events)
-        if means and len(words) - unknown > most:
-            best, most = one, len(words) - unknown
+        unknown = [event.value.lower() for event in events if event.kind == "unknown"]
+        means = [seen.original(event.start, event.end).lower() for event in events if event.kind in MEANINGS]
+        own = not unknown or any(word not in _english() for word in means)
+        found = len(words) - len(unknown)
+        mixed = any(word in _english() for word in unknown)  # English would say more of it
+        if means and own and found > most and not (mixed and found < 2 * known):
+            best, most = one, found
     return best
 
 
@@ -181,6 +184,7 @@ class _Scene:
             near = [t for t in self.things if self.sentence(t.at) == here]
             options += [t for t in reversed(near) if t.end <= event.start]
             options += [t for t in near if t.at >= event.end]
+            options += [t for t in reversed(self.things) if t.end <= event.start]  # "it is red"
             thing = next((t for t in options if t and getattr(t, event.kind) is None), None)
             if thing is None and not self.things:
                 thing = _Thing(None, event.start, event.end)
@@ -262,7 +266,7 @@ class _Scene:
         if by := next((t for t in reversed(same) if self._by(t)), None):
             hitter, target = by, next((t for t in [*before, *after] if t is not by), None)
         elif event.value == "hits":
-            hitter, target = (before or [None])[-1], (after or [None])[0]
+            hitter, target = next(reversed(before), None), next(iter(after), None)
         elif before and after:
             target, hitter = before[-1], after[0]
         else:  # both before the verb, or both behind it
@@ -322,8 +326,7 @@ def _parsed(text: str, tongue: Language) -> tuple[str, list[Event]]:
     more = [_clause(thing) for thing in mains[1:]]
     quiet = [said for said, thing in zip(more, mains[1:], strict=True) if not thing.deeds]
     if quiet:
-        head = _clause(mains[0])
-        body = body.replace(head, " and ".join([head, *quiet]), 1)
+        body += " with " + " and ".join(quiet)
     moving = ", ".join(part for part in (body, _CAMERAS.get(scene.camera, "")) if part)
     parts = [moving, *(said for said, thing in zip(more, mains[1:], strict=True) if thing.deeds)]
     said = " ".join(f"{part[0].upper()}{part[1:]}." for part in parts if part)

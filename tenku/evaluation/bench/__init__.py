@@ -1,0 +1,1 @@
+"""The benchmark: our parts beside those of `diffusers`, timed in turns in one process, at equal size and work."""

@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cl
     "world": "draw, render and check captioned physical worlds",
     "train": "train the codec, the video transformer or the probe",
     "eval": "measure the bundled model against the world's truth",
+    "bench": "time everything here, beside the transformers and codecs of diffusers",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,10 @@ def products(width: int, seconds: float) -> dict[str, Figure]:
     found = {}
     for name, kind in FORMATS.items():
         a, b = (normal((width, width), 0, "bench", name, side).to(kind) for side in ("a", "b"))
-        once = in_turns({name: lambda a=a, b=b: a @ b}, 1)[name][0]  # type: ignore[misc]
-        rounds = int(min(200, max(5, seconds / 2 / once)))
-        found[name] = rate(2.0 * width**3, in_turns({name: lambda a=a, b=b: a @ b}, rounds)[name])  # type: ignore[misc]
+        work = {name: partial(torch.matmul, a, b)}
+        once = in_turns(work, 1)[name][0]
+        rounds = int(min(200, max(5, seconds / once)))
+        found[name] = rate(2.0 * width**3, in_turns(work, rounds)[name])
     return found
 
 

@@ -2,14 +2,13 @@
 
 All see the same latents, one token a latent position, and words through a table of their own that is learnt with
 them; nobody is given a text encoder, nobody's padding is masked. Peers have our width, heads of 64, and as many layers
-(for Wan also as wide an inside) as brings them nearest to our parameters: Latte's, which come in pairs, in coarse steps.
+(for Wan also as wide an inside) as brings them nearest to our parameters. Latte's come in pairs.
 
 Legend: B batch, T H W latent grid, N = T H W tokens, C channels, L words, D width, F what a token is told.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,7 +78,7 @@ class Peer(Racer):
         return self.call(self.core, x, sigma * 1000, read, grid).float()
 
 
-Call = Callable[[Any, Tensor, Tensor, Tensor, Grid], Tensor]  # core, x B T H W C, times B, text B L D, grid -> B T H W C
+Call = Callable[[Any, Tensor, Tensor, Tensor, Grid], Tensor]  # core, x, times B, text B L D, grid -> v
 
 
 def _first(x: Tensor) -> Tensor:
@@ -147,9 +146,7 @@ KINDS: dict[str, Kind] = {
 def need_diffusers() -> None:
     """Raises UserError where diffusers is not installed."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import diffusers  # noqa: F401
+        import diffusers  # noqa: F401
     except ImportError:
         raise UserError("the peers are in diffusers, which is not installed",
                         'pip install -c constraints.txt ".[models]"') from None
@@ -174,12 +171,9 @@ def build(name: str, config: TransformerConfig, seed: int = 0) -> Racer:
 
 
 def _peer(kind: Kind, config: TransformerConfig, layers: int, inside: int) -> Peer:
-    with warnings.catch_warnings():  # of diffusers' own about itself
-        warnings.simplefilter("ignore")
-        import diffusers
+    import diffusers
 
-        core = getattr(diffusers, kind.name)(**kind.settings(config, layers, inside))
-    return Peer(config, core, kind.call)
+    return Peer(config, getattr(diffusers, kind.name)(**kind.settings(config, layers, inside)), kind.call)
 
 
 def _fit(name: str, config: TransformerConfig) -> tuple[int, int]:

@@ -9,8 +9,9 @@ timed. Peers and "ours" are trained as anybody would: AdamW, one batch over all 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -91,7 +92,7 @@ def run(
     entries = [enter(name, config, seed, rate) for name in NAMES]
     unseen, threads, number = course.unseen(), torch.get_num_threads(), 0
     shown = time.monotonic()
-    while racing := [entry for entry in entries if entry.flops < budget]:
+    while racing := [entry for entry in entries if entry.flops < budget or not entry.seconds]:
         batch = course.batch(clips, seed, "race", number)
         first = number % len(racing)
         for entry in (*racing[first:], *racing[:first]):
@@ -107,16 +108,24 @@ def run(
     return entries
 
 
+def count(work: Callable[[], object]) -> float:
+    """FLOPs of some work of this thread: its products, attention's among them."""
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        work()
+    return float(counter.get_total_flops())
+
+
 def _step(entry: Entry, batch: Batch, grid: Grid, rate: float, number: int) -> None:
+    def plain() -> None:
+        loss_of(entry.racer, batch, grid).mean().backward()
+        entry.optimizer.step(rate)
+
     if not entry.per_step:
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-            loss_of(entry.racer, batch, grid).mean().backward()
-            entry.optimizer.step(rate)
-        entry.per_step = float(counter.get_total_flops())
+        entry.per_step = count(plain)
     else:
         started = time.perf_counter()
         if entry.hands is None:
-            loss_of(entry.racer, batch, grid).mean().backward()
+            plain()
         else:
             def work(twin: Racer, part: int) -> tuple[float, float]:
                 loss = loss_of(twin, batch.part(part, GROUPS), grid).sum() / len(batch.data)
@@ -124,7 +133,7 @@ def _step(entry: Entry, batch: Batch, grid: Grid, rate: float, number: int) -> N
                 return float(loss.detach()), 0.0
 
             entry.hands.gather(work)
-        entry.optimizer.step(rate)
+            entry.optimizer.step(rate)
         entry.seconds.append(time.perf_counter() - started)
         entry.rounds.append(number)
     entry.flops += entry.per_step
@@ -155,13 +164,11 @@ def reaches(entry: Entry, loss: float) -> float | None:
     return None
 
 
-def summary(entries: Sequence[Entry], clips: int, grid: Grid, gemm: float) -> dict[str, Any]:
-    """What the race says, in JSON values. gemm: FLOP/s of matrix products in the format that training uses."""
+def summary(entries: Sequence[Entry], clips: int, grid: Grid, gemm: Mapping[str, float]) -> dict[str, Any]:
+    """What the race says, in JSON values. gemm: the machine's FLOP/s of matrix products in each format."""
     taken = times(entries)
     found: dict[str, Any] = {"clips": clips, "tokens": clips * grid.tokens, "rounds": len(taken[entries[0].name]),
                              "racers": {}}
-    if not found["rounds"]:
-        return found
     for entry in entries:
         end = entry.curve[-1]
         others = {
@@ -174,7 +181,7 @@ def summary(entries: Sequence[Entry], clips: int, grid: Grid, gemm: float) -> di
             "parameters": size(entry.racer), "flops_a_step": entry.per_step,
             "tokens_per_s": rate(clips * grid.tokens, taken[entry.name]).to_json(),
             "flop_per_s": rate(entry.per_step, taken[entry.name]).to_json(),
-            "of_gemm": entry.per_step / median(taken[entry.name]).value / gemm,
+            "of_gemm": {name: entry.per_step / median(taken[entry.name]).value / flops for name, flops in gemm.items()},
             "loss": end.loss, "steps": len(entry.seconds) + 1,
             "curve": [{"flops": p.flops, "seconds": p.seconds, "loss": p.loss} for p in entry.curve],
             "against": others if entry.name in OURS else {},
@@ -193,7 +200,9 @@ def _share(flops: float | None, of: float) -> float | None:
 
 
 @torch.inference_mode()
-def forward(config: TransformerConfig, grids: Sequence[Grid], words: int, rounds: int) -> dict[str, Any]:
+def forward(
+    config: TransformerConfig, grids: Sequence[Grid], words: int, rounds: int, gemm: Mapping[str, float]
+) -> dict[str, Any]:
     """Milliseconds of a denoising step of one clip, and of reading its prompt, for each grid, in JSON values.
 
     What is read once for all steps is not in a step: keys and values of ours; a peer's text comes in embedded.
@@ -206,13 +215,13 @@ def forward(config: TransformerConfig, grids: Sequence[Grid], words: int, rounds
         text, sigma = torch.zeros(1, words, dtype=torch.int64), torch.full((1,), 0.5)
         with autocast():
             ready = {name: racer.read(text, grid, told) for name, racer in racers.items()}
-            taken = in_turns({n: lambda n=n, r=r: r.velocity(x, sigma, grid, ready[n])  # type: ignore[misc]
-                              for n, r in racers.items()}, rounds)
-            reading = in_turns({n: lambda r=r: r.read(text, grid, told)  # type: ignore[misc]
-                                for n, r in racers.items()}, rounds)
-        found[f"{grid.steps}x{grid.rows}x{grid.columns}"] = {
-            name: {"tokens": grid.tokens, "ms": median([1e3 * s for s in taken[name]]).to_json(),
-                   "ms_reading": median([1e3 * s for s in reading[name]]).to_json(),
-                   "against_ours": ratio(taken, "ours", name).to_json()} for name in racers
-        }
+            steps = {name: partial(racer.velocity, x, sigma, grid, ready[name]) for name, racer in racers.items()}
+            flops = {name: count(step) for name, step in steps.items()}
+            taken = in_turns(steps, rounds)
+            reading = in_turns({name: partial(racer.read, text, grid, told) for name, racer in racers.items()}, rounds)
+        found[f"{grid.steps}x{grid.rows}x{grid.columns}"] = {name: {
+            "tokens": grid.tokens, "flops": flops[name], "ms": median([1e3 * s for s in taken[name]]).to_json(),
+            "ms_reading": median([1e3 * s for s in reading[name]]).to_json(),
+            "of_gemm": {kind: flops[name] / median(taken[name]).value / f for kind, f in gemm.items()},
+            "against_ours": ratio(taken, "ours", name).to_json()} for name in racers}
     return found

@@ -16,20 +16,20 @@ def median(values: Sequence[float]) -> Figure:
     Nonparametric Statistics, section 3.2). Of fewer than six it is all that was seen, and holds less surely.
     """
     ranked, n = sorted(values), len(values)
-    below, share = 0, 0.5**n  # of samples in which at most `below` values lie under the true median
-    while below + 1 <= n // 2 and share + math.comb(n, below + 1) * 0.5**n <= 0.025:
+    below, share = 0, 2 * 0.5**n  # of samples in which at most `below`, or all but so many, lie under the true median
+    while share + 2 * math.comb(n, below + 1) * 0.5**n <= 0.05:
         below += 1
-        share += math.comb(n, below) * 0.5**n
+        share += 2 * math.comb(n, below) * 0.5**n
     middle = (ranked[(n - 1) // 2] + ranked[n // 2]) / 2
     return Figure(middle, ranked[below], ranked[n - 1 - below], n)
 
 
-def in_turns(work: Mapping[str, Callable[[], object]], rounds: int) -> Times:
+def in_turns(work: Mapping[str, Callable[[], object]], rounds: int, *, warm: bool = True) -> Times:
     """Runs every piece of work once a round, beginning with another each time, so that all meet the same weather.
 
-    Each is run once before, unmeasured.
+    warm: each is run once before, unmeasured.
     """
-    for piece in work.values():
+    for piece in work.values() if warm else ():
         piece()
     names = list(work)
     times: Times = {name: [] for name in names}

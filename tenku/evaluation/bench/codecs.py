@@ -21,7 +21,7 @@ from tenku.model.codec import Codec
 from tenku.model.precision import autocast, fastest
 from tenku.rng import normal
 
-STEP = 8  # widths of peers are multiples of it
+STEP = 4  # widths of peers are multiples of it: finer ones would be slow for their size
 # name -> class, settings for a width, rows and columns of a latent
 PEERS: dict[str, tuple[str, Callable[[int], dict[str, Any]], int]] = {
     "Wan VAE": ("AutoencoderKLWan", lambda width: dict(base_dim=width, z_dim=16), 8),
@@ -39,12 +39,13 @@ def build(name: str, wanted: int) -> torch.nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         make = getattr(diffusers, kind)
-        with torch.device("meta"):
-            one = size(make(**settings(8 * STEP)))
-        guess = max(1, round(8 * (wanted / one) ** 0.5))  # parameters go with the square of the width
-        with torch.device("meta"):
-            sizes = {n: size(make(**settings(n * STEP))) for n in {max(1, guess - 1), guess, guess + 1}}
-        width = min(sizes, key=lambda n: abs(sizes[n] - wanted)) * STEP
+        below, above, width = 0, 0, 0
+        while above < wanted:  # it is a matter of a few steps
+            width += STEP
+            with torch.device("meta"):
+                below, above = above, size(make(**settings(width)))
+        if wanted - below < above - wanted and width > STEP:
+            width -= STEP
         found: torch.nn.Module = make(**settings(width))
         return found.eval().requires_grad_(False)
 

@@ -19,6 +19,7 @@ from tenku.data.shards import shard_paths
 from tenku.engines.bundled import Engine
 from tenku.errors import UserError
 from tenku.model import flow
+from tenku.model.lightfield import LightField
 from tenku.model.patches import Grid
 from tenku.model.text import BUCKET
 from tenku.rng import stream
@@ -77,7 +78,7 @@ def shards(data: Path | None, out: Path, engine: Engine, count: int, say: Callab
     return folder
 
 
-def _field(engine: Engine) -> object:
+def _field(engine: Engine) -> LightField:
     if engine.field is None:
         raise UserError(f"{engine.name} has no light field, which its transformer is told a sketch by",
                         "train it: tenku train lightfield")

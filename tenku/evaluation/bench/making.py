@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,15 +19,11 @@ from tenku import media
 from tenku.evaluation.bench.timing import in_turns, median
 from tenku.provenance.seal import Model, seal
 from tenku.request import Request
-from tenku.sampling.generate import Result, Saved, generate
+from tenku.sampling.generate import Result, generate, stream
 from tenku.types import Size
 
 PROMPTS = ("a red ball bouncing on a beach at sunset", "a blue car drives left on a city street at night",
            "a white rocket takes off in the desert", "a green robot rests in a meadow")
-
-
-class _Enough(Exception):
-    """The first frames are there."""
 
 
 @contextmanager
@@ -86,21 +82,12 @@ def _seal(result: Result, path: Path) -> None:
 
 
 def first(model: str, size: str, steps: int, seconds: float, rounds: int) -> dict[str, Any]:
-    """Seconds to the first pictures in a warm process, in JSON values: a sealed image, and a clip's first round."""
+    """Seconds to the first pictures in a warm process, in JSON values: a sealed image, and a stream's first piece."""
     picture = Request(PROMPTS[0], size=Size.parse(size), seconds=0.0, steps=steps, model=model)
     clip = replace(picture, seconds=seconds)
-
-    def frames() -> None:
-        def stop(saved: Saved) -> None:
-            saved.finished()
-            raise _Enough
-
-        with suppress(_Enough):
-            generate(clip, on_round=stop)
-
     with tempfile.TemporaryDirectory() as folder, own_home(Path(folder) / "home"):
         taken = in_turns({"an image, sealed": lambda: _seal(generate(picture)[0], Path(folder) / "image.png"),
-                          f"first frames of {seconds:g} s": frames}, rounds)
+                          f"first piece of {seconds:g} s, streamed": lambda: next(stream(clip))}, rounds)
     return {name: median(values).to_json() for name, values in taken.items()}
 
 

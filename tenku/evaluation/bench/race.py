@@ -104,7 +104,7 @@ def run(
         number += 1
         if time.monotonic() - shown > 10:
             shown = time.monotonic()
-            say(f"race {min(entry.flops for entry in entries) / budget:.0%}")
+            say(f"race {min(1.0, *(entry.flops / budget for entry in entries)):.0%}")
     return entries
 
 

@@ -6,20 +6,24 @@ import json
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tenku.cli import main
 from tenku.director import direct
 from tenku.errors import UserError
 from tenku.evaluation import prompts, speaking, words
 from tenku.policy import Policy, Refused
 from tenku.request import Request
 from tenku.rng import stream
+from tenku.sampling.generate import generate
 from tenku.world import lexicon as lex
 from tenku.world.languages import language
 from tenku.world.reading import read
 
+FAST = {"size": "32x32", "seconds": 0.5, "steps": 1}
 # A sentence and what it says, in turn. Written freely, apart from the tables: of the first 60
 # 48 were read right before anything was changed for them, of the next 40 35.
 SAID = (Path(__file__).parent / "said.txt").read_text(encoding="utf-8").splitlines()
@@ -125,3 +129,19 @@ def test_a_request_keeps_its_own_letters() -> None:
         asked = Request(text, negative_prompt=text, captions=((0.5, text),))
         assert Request.from_json(json.loads(json.dumps(asked.to_json()))) == asked
         assert asked.texts == (text, text, text)
+
+
+def test_a_clip_keeps_what_was_asked_and_says_how_it_was_read(tiny_model: Path, tmp_path: Path, capsys) -> None:
+    said = "كرة حمراء كبيرة على الشاطئ ليلًا"
+    path = tmp_path / "كرة.png"
+    made = ["--model", str(tiny_model), "--seconds", "0", "--steps", "1", "--size", "32x32"]
+    assert main(["generate", said, "--negative", "雾", *made, "-o", str(path)]) == 0
+    assert "read from Arabic as: A large red ball on a beach at night." in capsys.readouterr().err
+    assert main(["verify", str(path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert said in json.dumps(found, ensure_ascii=False)
+    assert np.array_equal(generate(said, **FAST, model=tiny_model)[0].clip.frames,
+                          generate(read(said).text, **FAST, model=tiny_model)[0].clip.frames)
+    result = generate("a ball", captions=((0.0, said),), **FAST, model=tiny_model)[0]
+    assert result.record["request"]["captions"] == [[0.0, said]]
+    assert result.record["plan"]["said"][1]["text"] == read(said).text

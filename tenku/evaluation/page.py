@@ -35,7 +35,7 @@ select, input[type=search] { font: inherit; padding: .25rem .5rem; border: 1px s
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 #prompts { display: grid; grid-template-columns: repeat(auto-fill, minmax(21rem, 1fr)); gap: 1rem; margin-top: 1rem; }
 article { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .85rem; }
-article[hidden] { display: none; } article p { text-wrap: pretty; }
+article[hidden] { display: none; } article p { text-wrap: pretty; unicode-bidi: plaintext; }
 .takes { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .6rem; margin-top: .6rem; }
 figure { margin: 0; } video { width: 100%; aspect-ratio: 8 / 5; border-radius: 6px; background: var(--line);
   display: block; }

@@ -245,6 +245,14 @@ def test_an_own_clip_is_led_back_to_its_beginning(own: tuple[Result, Result]) ->
     assert steady(frames, 17)
 
 
+def test_an_own_picture_is_come_to(own: tuple[Result, Result]) -> None:
+    picture = make(seconds=0, prompt="a large blue cube spins in the snow at night", seed=9)
+    for frames in (made_of([own[0], picture], mode="blend", seconds=1).clip.frames,
+                   made_of([picture], mode="extend", way="backwards", seconds=1).clip.frames):
+        assert np.array_equal(frames[-1], picture.clip.frames[0])
+        assert np.abs(frames[-2].astype(float) - frames[-1]).mean() < 6
+
+
 def test_an_own_picture_moves_in_its_own_place() -> None:
     picture = make(seconds=0)
     frames = made_of([picture], seconds=1).clip.frames

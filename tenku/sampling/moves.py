@@ -150,13 +150,13 @@ def coming_to(engine: Engine, plan: Plan, whole: Grid, then: Tensor) -> Tensor:
 
     Each is carried as a whole to where it has to end. Physics does not run backwards, so it is dreamt forwards.
     """
-    wanted = samples_of(then)[PARTS - 1 : PARTS + 1]
+    wanted = samples_of(then)[PARTS - 1 : PARTS + 1]  # two, or of a picture one, which rests
     found: list[tuple[float, Tensor]] = []
     for candidate in range(CANDIDATES):
         rows = motion_of(engine, replace(plan, seed=plan.seed + candidate), whole)
         moved = on_samples(rows, lambda samples: carried(samples, wanted[0]))
         ends = samples_of(moved)[-2:]
-        found.append((float(np.square((ends[1] - ends[0]) - (wanted[1] - wanted[0])).sum()), moved))
+        found.append((float(np.square((ends[1] - ends[0]) - (wanted[-1] - wanted[0])).sum()), moved))
     return min(found, key=lambda pair: pair[0])[1]
 
 

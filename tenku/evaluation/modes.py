@@ -1,7 +1,8 @@
 """How well the modes work: seams, paths of the camera, tracks, edits. `tenku eval modes`.
 
-Every clip is the first take of its seed; none is left out. A finder of seams is trained on all clips but one and asked
-about that one; ordinary moments are those of the same generated clips that lie, as seams do, between latent steps.
+Every clip is the first take of its seed; none is left out. A finder of seams learns from all clips but one, real ones
+among them, and is asked about that one; ordinary moments are those of the same generated clips that lie, as seams do,
+between latent steps.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tenku.evaluation import seams
 from tenku.evaluation.metrics import Figure, agreement, mean
 from tenku.evaluation.probe import FIELDS, bundled, read
 from tenku.evaluation.survey import Survey
+from tenku.evaluation.truth import film
 from tenku.inputs import Given, Track
 from tenku.model.motion import PARTS
 from tenku.request import GROUP, Request
@@ -52,9 +54,14 @@ class Settings:
         return Request(captions.prompt(**words), seed=40_000 + number, steps=self.steps, model=self.model, **more)
 
 
+def scene_of(number: int) -> grammar.Scene:
+    """The n-th scene: fixed, drawn from the grammar, with a large thing."""
+    return grammar.variant(grammar.draw(900_000_000 + number), size="large")
+
+
 def words_of(number: int) -> dict[str, str]:
     """The words of the n-th scene: fixed, drawn from the grammar, with a camera that stands."""
-    scene = grammar.variant(grammar.draw(900_000_000 + number), size="large")
+    scene = scene_of(number)
     main = scene.things[0]
     return {"subject": main.subject, "colour": main.colour, "size": main.size,
             "action": "rests" if main.action == "is hit" else main.action, "place": scene.place, "light": scene.light,
@@ -73,7 +80,11 @@ def evaluate(settings: Settings, say: Say) -> dict[str, Any]:
 
 
 def seam_figures(settings: Settings, say: Say) -> dict[str, float]:
-    """AUC of the seam finder for extend, blend and loop; 0.5 says that seams cannot be told."""
+    """AUC of the seam finder for extend, blend and loop; 0.5 says that seams cannot be told.
+
+    It also learns from the world's own pictures of the scenes. Raises UserError where worlds cannot be rendered.
+    """
+    real: list[np.ndarray] = []
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {"extend": [], "blend": [], "loop": []}
     for n in range(settings.clips):
         say(f"seams {n + 1}/{settings.clips}")
@@ -84,6 +95,7 @@ def seam_figures(settings: Settings, say: Say) -> dict[str, float]:
         clips, shown = {k: r.clip for k, r in named.items()}, {k: r.record["shown"] for k, r in named.items()}
         first, second = (Given(name) for name in named)
         ordinary = _ordinary(one)
+        real.append(_ordinary(film(scene_of(n))))
         for way in ("forwards", "backwards"):
             asked = replace(base, mode="extend", way=way, inputs=(first,), seconds=1.0)
             longer = generate(asked, clips=clips, shown=shown)[0].clip
@@ -96,7 +108,7 @@ def seam_figures(settings: Settings, say: Say) -> dict[str, float]:
         ring = generate(replace(base, mode="loop"))[0].clip.frames
         half = len(ring) // 2 // GROUP * GROUP  # turned, so that the seam lies inside
         found["loop"].append((seams.features(np.roll(ring, half, 0), half)[None], ordinary))
-    return {name: round(seams.finder(pairs), 3) for name, pairs in found.items()}
+    return {name: round(seams.finder(pairs, np.concatenate(real)), 3) for name, pairs in found.items()}
 
 
 def _ordinary(clip: Clip) -> np.ndarray:

@@ -58,14 +58,19 @@ def logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return w
 
 
-def finder(clips: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-    """AUC of a seam finder that never saw the clip it judges: of each clip, features of seams and of other moments."""
+def finder(clips: Sequence[tuple[np.ndarray, np.ndarray]], real: np.ndarray | None = None) -> float:
+    """AUC of a seam finder that never saw the clip it judges: of each clip, features of seams and of other moments.
+
+    real: features M K of moments of real clips, from which it also learns what seams are not.
+    """
     seams: list[float] = []
     ordinary: list[float] = []
     for i, (mine, others) in enumerate(clips):
         rest = [pair for j, pair in enumerate(clips) if j != i]
         x = np.concatenate([np.concatenate(pair) for pair in rest])
         y = np.concatenate([np.r_[np.ones(len(a)), np.zeros(len(b))] for a, b in rest])
+        if real is not None:
+            x, y = np.concatenate([x, real]), np.r_[y, np.zeros(len(real))]
         w = logistic(x, y)
         seams += (mine @ w[:-1] + w[-1]).tolist()
         ordinary += (others @ w[:-1] + w[-1]).tolist()

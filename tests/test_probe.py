@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from tenku import rng
+from tenku.data import ledger
+from tenku.data.ledger import Ledger
 from tenku.data.shards import ShardWriter
 from tenku.errors import UserError
 from tenku.evaluation.probe import (
@@ -78,6 +80,8 @@ def world(scenes: list[grammar.Scene], tmp_path_factory: pytest.TempPathFactory)
         for number, scene in enumerate(scenes):
             take = render(scene, Format(64, 40, FRAMES, 8.0))
             shard.add(f"{number:08d}", take.clip, take.facts)
+    count = len(scenes)
+    ledger.write(folder, Ledger("CC0-1.0", "tenku.world", "0", "", {}, count, count, True))
     return folder
 
 

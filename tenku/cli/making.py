@@ -202,7 +202,7 @@ class _Progress:
         middle = len(clip.frames) // 2
         record = {"request": self.request.to_json(), "preview": {"step": step.index, "frame": middle}}
         frame = Clip(clip.frames[middle : middle + 1], clip.fps)
-        seal(frame, record, path, model=Model(engine.name, engine.weights_sha256))
+        seal(frame, record, path, model=Model(engine.name, engine.weights_sha256, engine.ledgers))
 
 
 class _Growing:
@@ -249,7 +249,7 @@ def _write(results: Sequence[Result], targets: Sequence[Path], made_of: Sequence
     folder = targets[0].parent
     with tempfile.TemporaryDirectory(prefix=".tenku-", dir=folder) as draft:
         for result, target in zip(results, targets, strict=True):
-            model = Model(result.model, result.weights_sha256)
+            model = Model(result.model, result.weights_sha256, result.ledgers)
             seal(result.clip, result.record, Path(draft) / target.name, model=model, ingredients=made_of)
         for file in sorted(Path(draft).iterdir()):  # the clips, and the manifests of formats that hold none
             os.replace(file, folder / file.name)

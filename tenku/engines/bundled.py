@@ -28,7 +28,7 @@ BUNDLED = Path(__file__).parent.parent / "weights"  # weights/<name>/codec.safet
 
 
 class Engine:
-    """A loaded model. `name` and `weights_sha256` say which."""
+    """A loaded model. `name` and `weights_sha256` say which, `ledgers` (SHA-256 of each) what it learnt from."""
 
     def __init__(self, folder: Path, name: str, device: str = "cpu") -> None:
         transformer_path = folder / "transformer.safetensors"
@@ -50,6 +50,8 @@ class Engine:
                             "put the codec that the transformer was trained on beside it")
         paths = (folder / "codec.safetensors", transformer_path, motion_path, field_path)
         parts = [sha256(path) for path in paths if path.exists()]
+        self.ledgers = tuple(dict.fromkeys(d for path in paths if path.exists()
+                                           for d in json.loads(read_header(path).get("ledgers", "[]"))))
         self.weights_sha256 = hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def dreamer(self, model: Transformer, scale: Tensor) -> Dreamer:

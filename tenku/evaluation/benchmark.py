@@ -190,7 +190,7 @@ class _Job:
         result = generate(self.request)[0]
         seconds = time.perf_counter() - started
         answers = read(probe, [result.clip])[0]
-        seal(result.clip, result.record, self.path, model=Model(result.model, result.weights_sha256))
+        seal(result.clip, result.record, self.path, model=Model(result.model, result.weights_sha256, result.ledgers))
         facts = {"identity": self.identity, "answers": answers, "seconds": seconds}
         replace_text(self.path.with_suffix(".json"), json.dumps(facts))
         return Reading(self.number, self.take, answers, seconds, self.file)

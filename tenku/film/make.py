@@ -148,7 +148,7 @@ class _Studio:
         on_part: Callable[[Piece], None] | None,
     ) -> None:
         self.engine, self.folder, self.on_step, self.given, self.on_part = engine, folder, on_step, given, on_part
-        self.model = Model(engine.name, engine.weights_sha256)
+        self.model = Model(engine.name, engine.weights_sha256, engine.ledgers)
         folder.mkdir(exist_ok=True)
 
     def shot(self, name: str, shot: Shot, before: Piece | None) -> tuple[Piece, int]:

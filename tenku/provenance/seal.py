@@ -32,6 +32,7 @@ class Model:
 
     name: str  # as users know it, "tenku-tiny"
     weights_sha256: str  # 64 hex digits of the weights file
+    ledgers: tuple[str, ...] = ()  # SHA-256 of each ledger of data (data/ledger.py) that they learnt under
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def seal(
     look = fingerprint.take(written)
     if sound is not None:
         data = with_sound(data, kind, untrusted.samples(sound, len(marked) / fps))
-    about = {"model": model.name, "weights_sha256": model.weights_sha256, "request": dict(record)}
+    about = {"model": model.name, "weights_sha256": model.weights_sha256, "ledgers": list(model.ledgers),
+             "request": dict(record)}
     said = str(payload) if readable else ""
     used = manifest.ingredients(ingredients)
     data, signed = manifest.sign(data, kind, manifest.describe(name, about, said, look.to_bytes(), used), used)

@@ -68,6 +68,7 @@ class Result:
     notes: tuple[str, ...]  # what of the prompt was read otherwise, or not at all
     model: str  # the model's name
     weights_sha256: str
+    ledgers: tuple[str, ...] = ()  # SHA-256 of each ledger of data that it learnt under
 
 
 def generate(
@@ -109,7 +110,7 @@ def generate(
         counted = _counted(on_step, i * total // len(plans), total)
         clip, seen = dream(engine, one, counted, given, saved, on_round, worlds)
         record = {"request": single.to_json(), "plan": one.to_dict(), "shown": seen, "tenku": __version__}
-        results.append(Result(clip, record, notes, engine.name, engine.weights_sha256))
+        results.append(Result(clip, record, notes, engine.name, engine.weights_sha256, engine.ledgers))
     return results
 
 

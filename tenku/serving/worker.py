@@ -162,7 +162,7 @@ class Worker:
             filming = Filming((self.db, self.store), job, progress.count)
             film = filming.make(folder / "video.mp4", given, self.models[job["model"]])
         engine = progress.engine()
-        result = Result(film.clip, film.record, (), engine.name, engine.weights_sha256)
+        result = Result(film.clip, film.record, (), engine.name, engine.weights_sha256, engine.ledgers)
         return self._sealed(job, folder, progress, result, [])
 
     @contextlib.contextmanager
@@ -244,7 +244,7 @@ class _Progress:
 
         engine = self.engine()
         seal(clip, {"request": self.job["request"], **about}, path,
-             model=Model(engine.name, engine.weights_sha256), first=first)
+             model=Model(engine.name, engine.weights_sha256, engine.ledgers), first=first)
 
     def engine(self) -> Engine | OpenEngine:
         """The job's model."""
@@ -363,14 +363,15 @@ def _sheet(clip: Clip) -> Clip:
 def _seal(clip: Clip, record: dict[str, Any], path: Path, result: Result, made_of: list[Path]) -> str:
     from tenku.provenance.seal import Model, seal
 
-    return seal(clip, record, path, model=Model(result.model, result.weights_sha256), ingredients=made_of).clip_id
+    model = Model(result.model, result.weights_sha256, result.ledgers)
+    return seal(clip, record, path, model=model, ingredients=made_of).clip_id
 
 
 def sealed_name(result: Result) -> str:
     """The id of a clip that is sealed already."""
     from tenku.provenance.seal import Model, clip_id
 
-    return clip_id(result.record, Model(result.model, result.weights_sha256))
+    return clip_id(result.record, Model(result.model, result.weights_sha256, result.ledgers))
 
 
 def unique_name() -> str:

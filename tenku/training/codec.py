@@ -22,6 +22,7 @@ from tenku.data.shards import iter_clips
 from tenku.errors import UserError
 from tenku.model.codec import Codec
 from tenku.model.precision import autocast
+from tenku.training.origin import Origin
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.types import Clip
 
@@ -172,7 +173,7 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
     if step == 0:
         if not args.start:
             fit_linear(codec, iter(seen[:500]), args.seed)
-        _publish(codec, ema, args.out / "codec.safetensors", held, run)  # latents can be made from now on
+        _publish(codec, ema, args, held, run)  # latents can be made from now on
     print(f"codec {args.preset}: {sum(p.numel() for p in codec.parameters()) / 1e6:.2f} M parameters, "
           f"linear {evaluate(codec, held)['linear_psnr']:.2f} dB on {len(held)} held-out clips", flush=True)
     while step < args.steps:
@@ -193,7 +194,7 @@ def train_codec(args: CodecTraining, on_step: Callable[[int], None] | None = Non
         step += 1
         if run.due() or step == args.steps:
             run.save(step, codec, optimizer, ema, args.identity())
-            _publish(codec, ema, args.out / "codec.safetensors", held, run)
+            _publish(codec, ema, args, held, run)
             run.leave_if_asked()
         if on_step:
             on_step(step)
@@ -208,14 +209,15 @@ def _started(path: Path, config: CodecConfig) -> Codec:
     return codec
 
 
-def _publish(codec: Codec, ema: Ema, path: Path, held: list[Clip], run: Run) -> None:
+def _publish(codec: Codec, ema: Ema, args: CodecTraining, held: list[Clip], run: Run) -> None:
     average = Codec(codec.config)
     average.load_state_dict(codec.state_dict())
     ema.copy_to(average)
     average = average.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     figures = evaluate(average, held)
     print(f"held out: {figures['psnr']:.2f} dB, linear {figures['linear_psnr']:.2f} dB", flush=True)
-    average.save(path, {"figures": json.dumps(figures), "flops": repr(run.flops)})
+    facts = {"figures": json.dumps(figures), "flops": repr(run.flops)}
+    Origin((args.data,), args.start).publish(args.out / "codec.safetensors", average.save, facts)
 
 
 def decode_flops(config: CodecConfig, frames: int, height: int, width: int) -> float:

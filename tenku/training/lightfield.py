@@ -21,12 +21,13 @@ from torch import Tensor
 
 from tenku import rng
 from tenku.config import LightFieldConfig
-from tenku.data.latents import looks_of, scenery_of, setting_of
+from tenku.data.latents import is_world, looks_of, scenery_of, setting_of
 from tenku.data.shards import iter_clips, shard_paths
 from tenku.errors import UserError
 from tenku.model.lightfield import LightField
 from tenku.model.motion import plain, seen
 from tenku.model.rays import BOXES, beats
+from tenku.training.origin import Origin
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.world.camera import FOV
 from tenku.world.grammar import SUBJECTS
@@ -72,6 +73,8 @@ def shots(shard: Path) -> list[Shot]:
     """The clips of a shard; of a long one every second frame."""
     found = []
     for item in iter_clips(shard.parent, shards=[shard]):
+        if not is_world(item.facts):
+            continue
         every = 2 if len(item.clip.frames) > 9 else 1
         rows = plain(torch.from_numpy(states(item.facts)))
         beat = beats(torch.from_numpy(clock(item.facts)))
@@ -99,7 +102,10 @@ class Shots:
             if turn not in self.held:
                 order = rng.stream(self.seed, "shards", turn // size).permutation(size)
                 self.held[turn] = shots(self.paths[order[turn % size]])
-        return [shot for turn in turns for shot in self.held[turn]]
+        found = [shot for turn in turns for shot in self.held[turn]]
+        if not found:
+            raise UserError("the folder holds no clip of a world", "render some: tenku world make --out DIR")
+        return found
 
 
 def batch(clips: list[Shot], pictures: int, draw: np.random.Generator) -> tuple[tuple[Any, ...], Tensor]:
@@ -146,6 +152,7 @@ def train_light_field(args: LightFieldTraining, on_step: Callable[[int], None] |
         model = LightField(LightFieldConfig())
     if args.start:
         model.load_state_dict(LightField.load(args.start).state_dict())
+    origin = Origin((args.data,), args.start)
     run, path = Run(args.out, args.steps), args.out / "lightfield.safetensors"
     optimizer, ema = Optimizer(model, args.rate, muon=("blocks.",)), Ema(model)
     step = run.resume(model, optimizer, ema, args.identity())
@@ -165,7 +172,8 @@ def train_light_field(args: LightFieldTraining, on_step: Callable[[int], None] |
             run.save(step, model, optimizer, ema, args.identity())
             average = LightField(model.config)
             ema.copy_to(average)
-            average.save(path, {"flops": repr(run.flops), "steps": str(step)})
+            facts = {"flops": repr(run.flops), "steps": str(step)}
+            origin.publish(path, average.save, facts)
             run.leave_if_asked()
         if on_step:
             on_step(step)

@@ -25,6 +25,7 @@ from tenku.model.motion import FEATURES, beside, nearness
 from tenku.model.precision import autocast
 from tenku.model.text import BUCKET, Words
 from tenku.model.transformer import Transformer
+from tenku.training.origin import Origin
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.world import captions as world_captions
 
@@ -38,6 +39,7 @@ class Fit:
     """How a transformer is fitted."""
 
     path: Path  # the averaged weights appear there; their folder is the run's
+    origin: Origin  # what it learns from
     identity: str  # what must be equal for a folder's run to be continued
     steps: int
     tokens: int  # a step, context included
@@ -188,7 +190,7 @@ def fit(
         step += 1
         if run.due() or step == args.steps:
             run.save(step, model, optimizer, ema, args.identity)
-            publish(model, ema, words, args.path,
+            publish(model, ema, words, args,
                     {"flops": repr(run.flops), "steps": str(step), "longest": str(pool.longest)})
             run.leave_if_asked()
             on_saved(step)
@@ -198,9 +200,9 @@ def fit(
     return args.path
 
 
-def publish(model: Transformer, ema: Ema, words: Words, path: Path, facts: dict[str, str]) -> None:
+def publish(model: Transformer, ema: Ema, words: Words, args: Fit, facts: dict[str, str]) -> None:
     """Writes the averaged weights with their word table, ready to generate from."""
     average = Transformer(model.config)
     ema.copy_to(average)
     table = {"words": json.dumps(words.words), "lexicon": json.dumps(dict(words.lexicon))}
-    average.save(path, {**table, **facts})
+    args.origin.publish(args.path, average.save, {**table, **facts})

@@ -15,6 +15,7 @@ from tenku.data.latents import Motions
 from tenku.errors import UserError
 from tenku.model.codec import Codec
 from tenku.training.matching import Fit, fit, fresh
+from tenku.training.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def train_motion(args: MotionTraining, on_step: Callable[[int], None] | None = N
             raise UserError(f"no such folder: {folder}", "render some clips first: tenku world make --out DIR")
     pool = Motions((args.data, *args.extra), Codec.load(args.codec))
     model = fresh(MOTION_PRESETS[args.preset], args.seed, args.start)
-    job = Fit(args.out / "motion.safetensors", args.identity(), args.steps, args.tokens, args.groups, args.rate,
-              args.seed, args.compile)
+    origin = Origin((args.data, *args.extra), args.start)
+    job = Fit(args.out / "motion.safetensors", origin, args.identity(), args.steps, args.tokens, args.groups,
+              args.rate, args.seed, args.compile)
     return fit(job, model, pool, lambda step: None, lambda step: None, on_step)

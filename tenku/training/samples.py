@@ -36,5 +36,6 @@ def write_samples(folder: Path, name: str, steps: int = 10, guidance: float = 4.
     path = folder / "samples" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
     sheet = Clip(strip(clips, PROMPTS)[None], 1.0)
-    seal(sheet, {"plans": [p.to_dict() for p in plans]}, path, model=Model(engine.name, engine.weights_sha256))
+    model = Model(engine.name, engine.weights_sha256, engine.ledgers)
+    seal(sheet, {"plans": [p.to_dict() for p in plans]}, path, model=model)
     return path

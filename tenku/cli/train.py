@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                              "to start from")
             sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
             if kind == "video":
-                sub.add_argument("--field", type=Path, required=True, help="lightfield.safetensors")
+                sub.add_argument("--field", type=Path, help="lightfield.safetensors, for worlds; footage has none")
         else:
             sub.add_argument("--extra", type=Path, nargs="+", metavar="DIR", help="more folders of shards")
             sub.add_argument("--codec", type=Path, help="codec.safetensors that clips are also seen through")
@@ -88,7 +88,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _go(args: argparse.Namespace, settings: Any, script: Any) -> int:
     given = {f.name: getattr(args, f.name, None) for f in fields(settings)}
-    chosen = settings(**{k: v for k, v in given.items() if v is not None})
+    needed = {f.name for f in fields(settings) if f.default is MISSING}
+    chosen = settings(**{k: v for k, v in given.items() if v is not None or k in needed})
     if args.dry_run:
         for field in fields(settings):
             default = "" if field.default is MISSING or getattr(chosen, field.name) == field.default else "  (given)"

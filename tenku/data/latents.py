@@ -28,7 +28,7 @@ from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec
 from tenku.model.lightfield import LightField
-from tenku.model.motion import PARTS, features, spots, steps_of, told_of
+from tenku.model.motion import FEATURES, PARTS, features, spots, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
 from tenku.model.rays import beats
 from tenku.rng import stream
@@ -77,8 +77,15 @@ def mirrored(caption: str) -> str:
     return " ".join(words)
 
 
+def is_world(facts: dict[str, Any]) -> bool:
+    """Whether the facts of a clip say where everything is; of footage only pictures and captions are known."""
+    return "scene" in facts
+
+
 def said(key: str, facts: dict[str, Any]) -> dict[str, list[str]]:
-    """CAPTIONS ways of saying a clip in each register."""
+    """CAPTIONS ways of saying a clip in each register; of footage the one that it has."""
+    if not is_world(facts):
+        return {r: [facts["captions"][r]] for r in REGISTERS}
     return {r: [caption(facts, r, stream(i, "caption", r, key)) for i in range(CAPTIONS)] for r in REGISTERS}
 
 
@@ -110,9 +117,12 @@ def scenery_of(facts: dict[str, Any]) -> Tensor:
 
 
 @torch.inference_mode()
-def encode_shards(folder: Path, codec: Codec, field: LightField) -> Path:
-    """Encodes every finished shard that has no latents yet, and its sketches; returns the latents' folder."""
-    out = folder / f"latents-{encoder_hash(codec)}-{field_hash(field)}"
+def encode_shards(folder: Path, codec: Codec, field: LightField | None) -> Path:
+    """Encodes every finished shard that has no latents yet, and its sketches; returns the latents' folder.
+
+    Footage has no sketches. Raises UserError for clips of worlds without a light field.
+    """
+    out = folder / f"latents-{encoder_hash(codec)}-{field_hash(field) if field else 'untold'}"
     for shard in shard_paths(folder):
         path = out / f"{shard.stem}.safetensors"
         if path.exists():
@@ -120,25 +130,31 @@ def encode_shards(folder: Path, codec: Codec, field: LightField) -> Path:
         tensors: dict[str, Tensor] = {}
         facts: dict[str, Any] = {}
         for item in iter_clips(folder, shards=[shard]):
-            draw = stream(0, "untold", item.key)
             video = torch.from_numpy(item.clip.frames)[None]
-            _, frames, height, width, _ = video.shape
-            grid = codec.grid(frames, height, width, item.clip.fps)
-            motion = codec.steps(torch.from_numpy(states(item.facts))[None], PARTS).flatten(2)
-            looks = looks_of(item.facts) * torch.from_numpy(draw.random((THINGS, 1)) >= UNTOLD)
-            where, around = setting_of(item.facts), scenery_of(item.facts)
-            where, around = (told * float(draw.random() >= UNTOLD) for told in (where, around))
-            shape = codec.shape(grid)
-            beat = beats(torch.from_numpy(clock(item.facts)))
-            beat = torch.cat([beat, beat[-1:].expand(shape[0] - frames, -1)])
-            sketch = codec.encode(field.video(motion, looks[None], where[None], around[None], beat, shape))
-            for name, tensor in (("", codec.encode(video.float() / 127.5 - 1)), (".sketch", sketch)):
-                tensors[item.key + name] = tensor.to(torch.bfloat16)
-            for name, tensor in (("motion", motion[0]), ("looks", looks), ("setting", where), ("scenery", around)):
-                tensors[f"{item.key}.{name}"] = tensor
+            grid = codec.grid(len(item.clip.frames), *item.clip.size[::-1], item.clip.fps)
+            tensors[item.key] = codec.encode(video.float() / 127.5 - 1).to(torch.bfloat16)
+            if is_world(item.facts):
+                if field is None:
+                    raise UserError(f"{shard.name} holds clips of worlds", "give the light field: --field FILE")
+                told = _told(item.key, item.facts, codec, field, grid)
+                tensors |= {f"{item.key}.{name}": tensor for name, tensor in zip(TOLD, told, strict=True)}
             facts[item.key] = {"captions": said(item.key, item.facts), "seconds_per_step": grid.seconds_per_step}
         write_tensors(path, tensors, {"facts": json.dumps(facts)})
     return out
+
+
+def _told(key: str, facts: dict[str, Any], codec: Codec, field: LightField, grid: Grid) -> tuple[Tensor, ...]:
+    """What is told of a clip of a world, in the order of TOLD."""
+    draw = stream(0, "untold", key)
+    motion = codec.steps(torch.from_numpy(states(facts))[None], PARTS).flatten(2)
+    looks = looks_of(facts) * torch.from_numpy(draw.random((THINGS, 1)) >= UNTOLD)
+    where, around = setting_of(facts), scenery_of(facts)
+    where, around = (told * float(draw.random() >= UNTOLD) for told in (where, around))
+    shape = codec.shape(grid)
+    beat = beats(torch.from_numpy(clock(facts)))
+    beat = torch.cat([beat, beat[-1:].expand(shape[0] - len(beat), -1)])
+    sketch = codec.encode(field.video(motion, looks[None], where[None], around[None], beat, shape))
+    return sketch.to(torch.bfloat16), motion[0], looks, where, around
 
 
 @dataclass
@@ -246,15 +262,14 @@ def around(spots: Tensor, part: Grid, grid: Grid, draw: np.random.Generator) -> 
 class Latents(Pool):
     """Everything of a folder that is encoded so far. No mirror images: light comes from one side, and so do shadows."""
 
-    def __init__(self, folder: Path, codec: Codec, field: LightField) -> None:
+    def __init__(self, folder: Path, codec: Codec, field: LightField | None) -> None:
         super().__init__()
         self.folder, self.codec, self.field = folder, codec, field
         self.read: set[str] = set()
-        # Of each clip: sketch T H W C, motion T CHANNELS, looks THINGS LOOKS, setting SETTING, scenery ...
-        self.facts: dict[Bucket, dict[str, list[Tensor]]] = {}
+        self.facts: dict[Bucket, list[tuple[Tensor, ...]]] = {}  # of each clip what TOLD names; () of footage
         self.refresh()
         if not self.clips:
-            raise UserError(f"{folder} holds no finished shard", "render some: tenku world make --out DIR")
+            raise UserError(f"{folder} holds no finished shard", "tenku world make --out DIR, or tenku data ingest")
 
     def refresh(self) -> int:
         """Takes in shards finished since the last call; returns the number of clips held."""
@@ -268,26 +283,41 @@ class Latents(Pool):
                 _, steps, rows, columns, _ = latents.shape
                 bucket = (steps, rows, columns, float(facts["seconds_per_step"]), columns / rows)
                 self.add(bucket, latents, facts["captions"])
-                held = self.facts.setdefault(bucket, {name: [] for name in TOLD})
-                for name in TOLD:
-                    held[name].append(tensors[f"{key}.{name}"])
+                told = tuple(tensors[f"{key}.{name}"] for name in TOLD if f"{key}.{name}" in tensors)
+                self.facts.setdefault(bucket, []).append(told)
             self.read.add(path.name)
         return self.count
 
     def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, rows: Tensor | None) -> Tensor:
-        """What tokens (rows B N, or all) of picked clips are told of the motion, and their sketch: B N F + C."""
-        held = self.facts[bucket]
-        sketch, motion, looks, where, around = (torch.stack([held[name][p] for p, _ in picks]) for name in TOLD)
+        """What tokens (rows B N, or all) of picked clips are told of the motion, and their sketch: B N F + C.
+
+        Of footage all is 0, as for a model without a network of motion: nothing is said, not even that nothing moves.
+        """
+        clips = [self.facts[bucket][p] for p, _ in picks]
+        count, channels = grid.tokens if rows is None else rows.shape[1], self.clips[bucket][0].shape[-1]
+        found = torch.zeros(len(picks), count, FEATURES + channels)
+        known = torch.tensor([bool(told) for told in clips])
+        if not known.any():
+            return found
+        sketch, motion, looks, where, around = (torch.stack(some) for some in zip(*filter(None, clips), strict=True))
         sketch = sketch[:, 0, : grid.steps].flatten(1, 3).float()
         if rows is not None:
-            sketch = sketch[torch.arange(len(picks))[:, None], rows]
-        return torch.cat([features(motion[:, : grid.steps], looks, where, around, grid, rows), sketch], -1)
+            rows = rows[known]
+            sketch = sketch[torch.arange(len(rows))[:, None], rows]
+        found[known] = torch.cat([features(motion[:, : grid.steps], looks, where, around, grid, rows), sketch], -1)
+        return found
 
     def spots(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, draw: np.random.Generator) -> Tensor:
-        """Where one thing of each picked clip is on the grid: B T 2, row and column."""
-        where, there = spots(torch.stack([self.facts[bucket]["motion"][p][: grid.steps] for p, _ in picks]), grid)
-        ones = [int(draw.integers(max(1, int(count)))) for count in there.sum(1)]
-        return torch.stack([clip[:, one] for clip, one in zip(where, ones, strict=True)])
+        """Where one thing of each picked clip is on the grid, B T 2, row and column; of footage, anywhere."""
+        found = []
+        for p, _ in picks:
+            if told := self.facts[bucket][p]:
+                where, there = spots(told[TOLD.index("motion")][None, : grid.steps], grid)
+                found.append(where[0, :, int(draw.integers(max(1, int(there.sum()))))])
+            else:
+                anywhere = torch.from_numpy(draw.uniform(0, (grid.rows - 1, grid.columns - 1)))
+                found.append(anywhere.float().expand(grid.steps, 2))
+        return torch.stack(found)
 
 
 class Motions(Pool):
@@ -298,12 +328,14 @@ class Motions(Pool):
         kinds: dict[Bucket, list[tuple[str, str]]] = {}  # camera and what the first thing does, of each clip
         for folder in folders:
             for key, facts in iter_facts(folder):
+                if not is_world(facts):  # where things are is not known of footage
+                    continue
                 grid = codec.grid(facts["frames"], facts["height"], facts["width"], facts["fps"])
                 bucket = (grid.steps, 1, 1, grid.seconds_per_step, facts["width"] / facts["height"])
                 self.add(bucket, steps_of(motion_of(facts, codec))[:, :, None, None], said(key, facts))
                 kinds.setdefault(bucket, []).append((facts["scene"]["camera"], facts["things"][0]["action"]))
         if not self.clips:
-            raise UserError(f"{folders[0]} holds no finished shard", "render some: tenku world make --out DIR")
+            raise UserError(f"{folders[0]} holds no clip of a world", "render some: tenku world make --out DIR")
 
         # A clip is drawn the oftener, the rarer its camera and its action are: words ask for all of them alike.
         cameras, actions = (Counter(pair[i] for some in kinds.values() for pair in some) for i in (0, 1))

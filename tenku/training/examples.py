@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tenku.data.latents import is_world
 from tenku.data.shards import iter_clips
 from tenku.evaluation.probe import FIELDS, TIMES, expected
 from tenku.evaluation.sight import COLUMNS, FRAMES, HEIGHT, ROWS, SECONDS, STILLS, WIDTH, Backbone, Sight, sight
@@ -125,7 +126,7 @@ def of_shard(shard: Path, backbone: Backbone, codec: Codec | None, folder: Path)
     if not path.exists():
         found = [example(backbone, item.clip if codec is None else seen_through(codec, item.clip), item.facts)
                  for item in iter_clips(shard.parent, shards=[shard])
-                 if usable(item.clip) and unambiguous(Scene.from_json(item.facts["scene"]))]
+                 if is_world(item.facts) and usable(item.clip) and unambiguous(Scene.from_json(item.facts["scene"]))]
         write_tensors(path, Examples.join(found).tensors() if found else {}, {})
     tensors, _ = read_tensors(path)
     return Examples.of(tensors) if tensors else None

@@ -1,4 +1,4 @@
-"""Containers and codecs: with `growing` and `sound` all that knows them (PyAV, that is FFmpeg).
+"""Containers and codecs: with `growing`, `spans` and `sound` all that knows them (PyAV, that is FFmpeg).
 
 Writing generated pictures is for `provenance.seal`; `world` and `data` write rendered truth. Reading forces the demuxer
 that a file's first bytes name: FFmpeg, left to choose, follows what hostile bytes ask for (playlists, files, sockets).
@@ -232,7 +232,7 @@ def decode_at(file: BinaryIO, kind: str, fps: float, least: tuple[int, int] | No
     return Clip(clip.frames[(np.arange(count) * clip.fps / fps).astype(int).clip(0, len(clip.frames) - 1)], fps)
 
 
-def _reduced(picture: Frames, least: tuple[int, int] | None) -> Frames:
+def reduced(picture: Frames, least: tuple[int, int] | None) -> Frames:
     """A picture [H, W, 3] by whole parts smaller, where it is much larger than needed."""
     times = 1 if least is None else min(picture.shape[1] // (2 * least[0]), picture.shape[0] // (2 * least[1]))
     if times < 2:
@@ -265,7 +265,7 @@ def _decode_image(file: BinaryIO, kind: str, sample: int | None = None, least: t
                 for i, frame in enumerate(ImageSequence.Iterator(image)):
                     frame.load()  # which says how long it is shown; equal frames in a row are written as one
                     if i % step == 0:
-                        frames.append(_reduced(np.asarray(_opaque(frame)), least))
+                        frames.append(reduced(np.asarray(_opaque(frame)), least))
                         starts.append(ends[-1])
                     ends.append(ends[-1] + max(1, frame.info.get("duration", 1000) if count > 1 else 1000))
                 times = round(ends[-1] / np.diff(ends).min())
@@ -357,7 +357,7 @@ def _kept(source: Any, sample: int | None) -> tuple[list[Frames], int]:
         _check_length(count + 1, pixels)
         if count % step:
             continue
-        picture = _rgb(frame, kept[0].shape if kept else None)
+        picture = rgb(frame, kept[0].shape if kept else None)
         kept.append(picture)
         if sample and (len(kept) >= 2 * sample or (len(kept) > 1 and len(kept) * picture.size > MAX_SAMPLED_BYTES)):
             kept, step = kept[::2], step * 2
@@ -378,8 +378,8 @@ def _timed(source: Any, rate: float, fps: float, least: tuple[int, int] | None) 
         _check_length(max(count, end * fps), max(pixels, end * fps * frame.width * frame.height))
         if last is not None:
             shown += [last] * (math.ceil(end * fps - 1e-3) - len(shown))
-        turned = _reduced(np.rot90(_rgb(frame, None), round(frame.rotation / 90)), least)
-        last = turned if last is None or turned.shape == last.shape else _rgb(frame, last.shape)
+        turned = reduced(np.rot90(rgb(frame, None), round(frame.rotation / 90)), least)
+        last = turned if last is None or turned.shape == last.shape else rgb(frame, last.shape)
         if len(shown) * last.size > MAX_DECODED_BYTES:
             raise UserError(f"the video decodes to more than {MAX_DECODED_BYTES >> 30} GiB", "cut it into parts")
     if last is not None:
@@ -387,7 +387,7 @@ def _timed(source: Any, rate: float, fps: float, least: tuple[int, int] | None) 
     return shown
 
 
-def _rgb(frame: Any, shape: tuple[int, ...] | None) -> Frames:
+def rgb(frame: Any, shape: tuple[int, ...] | None) -> Frames:
     """One frame [H, W, 3]; all take the size of the first, for a stream may change it on the way."""
     _check_size(frame.width, frame.height)
     if shape and (frame.height, frame.width) != shape[:2]:

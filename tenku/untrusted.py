@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from tenku import credentials, media, sound
+from tenku import credentials, media, sound, spans
 from tenku.errors import UserError
 from tenku.types import Clip
 
@@ -39,6 +39,11 @@ def read(path: Path, sample: int) -> Clip:
 def read_at(path: Path, fps: float, least: tuple[int, int]) -> Clip:
     """`media.read_at` in a limited process. Raises UserError like `read`."""
     return _clip(_asked(path, "at", f"{fps!r}", *map(str, least)))[0]
+
+
+def read_span(path: Path, fps: float, least: tuple[int, int], first: int, count: int) -> Clip:
+    """`spans.decode_span` in a limited process. Raises UserError like `read`."""
+    return _clip(_asked(path, "span", f"{fps!r}", *map(str, (*least, first, count))))[0]
 
 
 def measure(path: Path, fps: float) -> tuple[int, tuple[int, int]]:
@@ -114,7 +119,7 @@ def _clip(answer: bytes) -> tuple[Clip, bytes]:
     """The frames of an answer, and what follows them."""
     head = _head(answer)
     end = _HEAD + math.prod(head["shape"])
-    frames = np.frombuffer(answer[:end], np.uint8, offset=_HEAD).reshape(head["shape"])
+    frames = np.frombuffer(answer, np.uint8)[_HEAD:end].reshape(head["shape"])
     return Clip(frames.copy(), head["fps"]), answer[end:]  # a copy may be written to
 
 
@@ -165,6 +170,8 @@ def _answer(file: BinaryIO, kind: str, what: str, *more: str, given: str,
         return {"frames": count, "size": first.size}, ()
     if what == "at":
         clip = media.decode_at(file, kind, float(more[0]), (int(more[1]), int(more[2])))
+    elif what == "span":
+        clip = spans.decode_span(file, kind, float(more[0]), (int(more[1]), int(more[2])), int(more[3]), int(more[4]))
     else:
         clip = media.decode(file, kind, int(more[0]))
     frames = (frame.tobytes() for frame in clip.frames)

@@ -235,7 +235,7 @@ def test_a_stream_that_changes_its_size_takes_the_first():
     for data in (small, large):
         with av.open(io.BytesIO(data)) as source:
             pictures += list(source.decode(video=0))
-    shapes = {media._rgb(frame, (32, 32, 3)).shape for frame in pictures}
+    shapes = {media.rgb(frame, (32, 32, 3)).shape for frame in pictures}
     assert shapes == {(32, 32, 3)}
 
 

@@ -51,12 +51,16 @@ class ShardWriter:
 
     def add(self, key: str, clip: Clip, facts: dict[str, Any], arrays: dict[str, np.ndarray] | None = None) -> None:
         """Appends a clip. `key` must be a plain file name, unique in the folder."""
-        self._put(f"{key}.json", json.dumps(facts, separators=(",", ":"), allow_nan=False).encode())
-        self._put(f"{key}.mp4", write_lossless(clip.frames, clip.fps))
+        self.put(key, write_lossless(clip.frames, clip.fps), facts)
         if arrays:
             buffer = io.BytesIO()
             np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
             self._put(f"{key}.npz", buffer.getvalue())
+
+    def put(self, key: str, pictures: bytes, facts: dict[str, Any]) -> None:
+        """Appends a clip whose pictures are the bytes of an mp4 already."""
+        self._put(f"{key}.json", json.dumps(facts, separators=(",", ":"), allow_nan=False).encode())
+        self._put(f"{key}.mp4", pictures)
 
     def _put(self, name: str, data: bytes) -> None:
         info = tarfile.TarInfo(name)
@@ -85,7 +89,7 @@ def sweep(folder: Path) -> None:
 def shard_paths(folder: Path) -> list[Path]:
     """The complete shards of a folder in order. Raises UserError when there is no such folder."""
     if not folder.is_dir():
-        raise UserError(f"no such folder: {folder}", "tenku world make --out FOLDER makes one")
+        raise UserError(f"no such folder: {folder}", "`tenku world make` and `tenku data ingest` make one")
     return sorted(folder.glob("*.tar"))
 
 
@@ -97,7 +101,7 @@ def iter_clips(
     `skip(key)` true passes a clip by without decoding it; `shards` limits reading to these files.
     """
     for path in shard_paths(folder) if shards is None else shards:
-        yield from _iter_shard(path, arrays, skip)
+        yield from (_item(key, parts, arrays) for key, parts in iter_parts(path) if not (skip and skip(key)))
 
 
 def iter_facts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -109,22 +113,29 @@ def iter_facts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     yield member.name.removesuffix(".json"), json.loads(file.read())
 
 
-def _iter_shard(path: Path, arrays: bool, skip: Callable[[str], bool] | None) -> Iterator[Item]:
+def keys(path: Path) -> list[str]:
+    """The keys of a shard's clips, in order; nothing of them is read."""
+    with tarfile.open(path, "r:") as tar:
+        return [name.removesuffix(".json") for name in tar.getnames() if name.endswith(".json")]
+
+
+def iter_parts(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Key and files of a shard's clips as they are, {"json": ..., "mp4": ...}. Raises UserError for what is no file."""
     parts: dict[str, bytes] = {}
     current = ""
     with tarfile.open(path, "r:") as tar:
         for member in tar:
             key, _, kind = member.name.partition(".")
             if key != current:
-                if parts and not (skip and skip(current)):
-                    yield _item(current, parts, arrays)
+                if parts:
+                    yield current, parts
                 current, parts = key, {}
             file = tar.extractfile(member)
             if file is None:
                 raise UserError(f"{path} holds {member.name!r}, which is no file", "tenku world check FOLDER")
             parts[kind] = file.read()
-    if parts and not (skip and skip(current)):
-        yield _item(current, parts, arrays)
+    if parts:
+        yield current, parts
 
 
 def _item(key: str, parts: dict[str, bytes], arrays: bool) -> Item:

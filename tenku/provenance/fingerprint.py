@@ -101,6 +101,11 @@ def agreement(frames: Frames, kept: Sketches, place: Place | None = None) -> flo
     return float(np.median([_best(frames[t], kept, place) for t in look]))
 
 
+def likeness(one: Sketches, other: Sketches) -> float:
+    """How much the key frames of a clip [K, 32, 32] look like another's, -1..1, like `agreement`."""
+    return float(np.median([_slide(cells, other) for cells in one]))
+
+
 def _best(frame: Frames, kept: Sketches, place: Place | None) -> float:
     from PIL import Image
 

@@ -73,8 +73,10 @@ def caption(facts: dict[str, Any], register: str, rng: np.random.Generator) -> s
     return {"few": _few, "sentence": _sentence, "everything": _everything}[register](facts, voice)
 
 
-def prompt(subject: str, colour: str, size: str, action: str, place: str, light: str, camera: str) -> str:
-    """One canonical full sentence for a scene of one subject, as in evaluation prompts."""
+def prompt(
+    subject: str, colour: str, size: str | None, action: str, place: str, light: str, camera: str
+) -> str:
+    """One canonical full sentence for a scene of one subject, as in evaluation prompts; None says no size."""
     voice = _Voice(None)
     done = [action, "falls"] if action == "bounces" else [action]
     thing = {"subject": subject, "colour": colour, "size": size, "action": action, "done": done}
@@ -82,7 +84,8 @@ def prompt(subject: str, colour: str, size: str, action: str, place: str, light:
              "relations": []}  # fmt: skip
     deed = _deed(facts, 0, voice)
     act = f" {deed[0]}" if deed else ""
-    text = f"{article(_noun(thing, voice, size=True))}{act} {_place(facts, voice)} {_LIGHT[light]}, {_CAMERA[camera]}."
+    noun = article(_noun(thing, voice, size=size is not None))
+    text = f"{noun}{act} {_place(facts, voice)} {_LIGHT[light]}, {_CAMERA[camera]}."
     return text[0].upper() + text[1:]
 
 

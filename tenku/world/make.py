@@ -6,9 +6,7 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,6 +17,7 @@ import numpy as np
 
 from tenku import __version__
 from tenku.data import ledger
+from tenku.data.pool import quiet
 from tenku.data.shards import ShardWriter, sweep
 from tenku.errors import UserError
 from tenku.rng import stream
@@ -137,17 +136,9 @@ def make(recipe: Recipe, folder: Path, workers: int, progress: Callable[[int, in
 
 
 def _quiet() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the work
+    quiet()
     os.environ["MUJOCO_GL"] = "egl"
     os.environ.setdefault("LP_NUM_THREADS", "0")
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    """Ends this worker when its parent was killed: it would wait for work for ever."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
 
 
 def _whole(recipe: Recipe, folder: Path, number: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def settings(words: str) -> dict[str, Any]:
 
     scripts = {"tenku train codec": CodecTraining, "tenku train video": VideoTraining,
                "tenku train motion": MotionTraining, "tenku train probe": ProbeTraining}
-    return {f.name: f.default for f in fields(scripts[words])} if words in scripts else {}
+    settings = fields(scripts[words]) if words in scripts else ()
+    return {f.name: f.default for f in settings if f.default is not MISSING}
 
 
 def row(action: argparse.Action, defaults: Mapping[str, Any]) -> str:

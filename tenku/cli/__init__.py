@@ -26,6 +26,7 @@ VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cl
     "hooks": "tell other programs when a video is done",
     "verify": "say where a file came from: its marks and its signature",
     "world": "draw, render and check captioned physical worlds",
+    "data": "make shards of anybody's footage, and audit the ledger of its licences",
     "train": "train the codec, the video transformer or the probe",
     "eval": "measure the bundled model against the world's truth",
     "bench": "time everything here, beside the transformers and codecs of diffusers",

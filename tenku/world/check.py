@@ -13,9 +13,11 @@ from tenku.world.grammar import Scene, held_out
 
 
 def check_folder(folder: Path) -> dict[str, Any]:
-    """Counts and problems in words. Raises UserError when there is no folder or no ledger."""
+    """Counts and problems in words. Raises UserError when there is no folder or no ledger, or no world's."""
     paths = shards.shard_paths(folder)
     book = ledger.read(folder)
+    if book.producer != "tenku.world":
+        raise UserError(f"{folder} holds no world but clips of {book.producer}", f"tenku data ledger {folder}")
     problems: list[str] = []
     if book.license != "CC0-1.0":
         problems.append(f"the ledger's licence is {book.license!r}")

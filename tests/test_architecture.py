@@ -22,7 +22,8 @@ PACKAGE = REPO / "tenku"
 LAYERS = [
     "errors", "types", "config", "catalogue", "rng", "media", "growing", "spans", "sound", "credentials", "untrusted",
     "inputs", "request", "data.ledger", "data.pool", "data.shards", "world", "director", "data", "model", "sampling",
-    "engines",     "sampling.window", "sampling.plain", "sampling.moves", "sampling.known", "sampling.circle", "sampling.generate",
+    "engines", "sampling.window", "sampling.plain", "sampling.moves", "sampling.known", "sampling.circle",
+    "sampling.generate",
     "provenance", "disguise", "moderation", "policy", "film", "api", "evaluation.sheet", "evaluation.sight",
     "evaluation.probe", "ingest", "training", "evaluation", "serving", "cli", "__main__",
 ]

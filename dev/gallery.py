@@ -59,7 +59,7 @@ def main() -> None:
         results.append(generate(request, clips=clips, shown=shown)[0])
     path = Path(__file__).parent.parent / "docs" / "media" / "modes.webp"
     seal(Clip(sheet(results)[::2], 8.0), {"clips": [result.record | {"shown": None} for result in results]}, path,
-         model=Model(results[0].model, results[0].weights_sha256))
+         model=Model(results[0].model, results[0].weights_sha256, results[0].ledgers))
     print(f"{path.name}  {path.stat().st_size >> 10} kB")
 
 
@@ -70,7 +70,7 @@ def sheet(results: list[Result]) -> np.ndarray:
     for result, label in zip(results, CASES, strict=True):
         count = len(result.clip.frames)
         at = np.arange(longest) % count if label == "loop" else np.arange(longest).clip(0, count - 1)
-        tiles.append(tile(Result(Clip(result.clip.frames[at], 16.0), {}, (), "", ""), f"{label} "))
+        tiles.append(tile(Result(Clip(result.clip.frames[at], 16.0), {}, (), "", "", ()), f"{label} "))
     wide = max(t.shape[2] for t in tiles)
     tiles = [np.pad(t, ((0, 0), (0, 0), (0, wide - t.shape[2]), (0, 0)), constant_values=24) for t in tiles]
     return np.concatenate([np.concatenate(tiles[i : i + COLUMNS], 2) for i in range(0, len(tiles), COLUMNS)], 1)

@@ -62,7 +62,7 @@ def main() -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     record = {"clips": [result.record for result in results]}
     clip = Clip(np.concatenate(rows, 1), results[0].clip.fps)
-    seal(clip, record, path, model=Model(results[0].model, results[0].weights_sha256))
+    seal(clip, record, path, model=Model(results[0].model, results[0].weights_sha256, results[0].ledgers))
     print(f"{path.name}  {clip.size[0]}x{clip.size[1]}  {path.stat().st_size >> 10} kB")
 
 

@@ -198,7 +198,7 @@ def test_an_own_clip_goes_on_as_it_moved_and_again(way: str, own: tuple[Result, 
     assert np.array_equal(again[:33] if way == "forwards" else again[-33:], longer.clip.frames)
     unknown = made_of(own[:1], False, mode="extend", way=way, seconds=1)
     assert not np.array_equal(unknown.clip.frames[kept], clip)
-    forged = Result(own[0].clip, own[1].record, (), "", "")
+    forged = Result(own[0].clip, own[1].record, (), "", "", ())
     assert np.array_equal(made_of([forged], mode="extend", way=way, seconds=1).clip.frames, unknown.clip.frames)
 
 

@@ -253,7 +253,7 @@ def test_only_what_was_sealed(tmp_path):
     from tenku.provenance.seal import Model, seal
 
     path = tmp_path / "ours.mp4"
-    seal(Clip(scene(9), 16.0), {"prompt": "x"}, path, model=Model("m", "0" * 64))
+    seal(Clip(scene(9), 16.0), {"prompt": "x"}, path, model=Model("m", "0" * 64, ()))
     sealed = policy(tmp_path, "[references]\nimages = 'sealed'")
     assert not refused(sealed, inputs=[str(path)])
 

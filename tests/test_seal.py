@@ -22,7 +22,7 @@ from tenku.provenance.manifest import Signature
 from tenku.provenance.seal import FORMATS, Model, check_path, clip_id, seal
 from tenku.types import Clip
 
-MODEL = Model("tenku-tiny", "c0ffee" + "0" * 58)
+MODEL = Model("tenku-tiny", "c0ffee" + "0" * 58, ())
 RECORD = {"prompt": "a red ball", "seed": 7, "size": "128x80"}
 
 
@@ -61,7 +61,7 @@ def test_the_same_seal_gives_the_same_pictures(ending, tmp_path):
 
 
 def test_the_name_of_a_clip_follows_all_that_made_it():
-    names = {clip_id(RECORD, MODEL), clip_id({**RECORD, "seed": 8}, MODEL), clip_id(RECORD, Model("b", "c0"))}
+    names = {clip_id(RECORD, MODEL), clip_id({**RECORD, "seed": 8}, MODEL), clip_id(RECORD, Model("b", "c0", ()))}
     assert len(names) == 3
     assert clip_id(dict(reversed(RECORD.items())), MODEL) == clip_id(RECORD, MODEL)
     assert all(len(n) == 16 and int(n, 16) >= 0 for n in names)
@@ -161,7 +161,7 @@ import numpy as np
 clip = Clip(np.random.Generator(np.random.Philox(1)).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8), 12.0)
 print("ready", flush=True)
 while True:
-    seal(clip, {"seed": 1}, Path(sys.argv[1]), model=Model("m", "00"))
+    seal(clip, {"seed": 1}, Path(sys.argv[1]), model=Model("m", "00", ()))
 """
 
 

@@ -57,7 +57,7 @@ def test_a_tone_goes_with_the_picture(ending, kind, seconds, tmp_path):
 def test_a_sealed_clip_with_sound_is_whole(tmp_path):
     path = tmp_path / "film.mp4"
     sound = tone(tmp_path / "a.wav", 2)
-    seal(Clip(scene(17), 16.0), {"film": "x"}, path, model=Model("tenku-tiny", "0" * 64), sound=sound)
+    seal(Clip(scene(17), 16.0), {"film": "x"}, path, model=Model("tenku-tiny", "0" * 64, ()), sound=sound)
     assert manifest.read(path).signature is manifest.Signature.TRUSTED
     assert len(heard(path.read_bytes(), "mp4")[0])
 

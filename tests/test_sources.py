@@ -375,7 +375,7 @@ def test_files_of_nobody_are_swept_but_not_those_of_a_job_to_be(server, picture)
 def test_a_source_whose_manifest_is_broken_is_named_by_its_hash_only(server, tmp_path):
     path = tmp_path / "a.mp4"
     frames = np.full((9, 48, 64, 3), 90, np.uint8)
-    seal(Clip(frames, 16.0), {"request": {}}, path, model=Model("x", "0" * 64))
+    seal(Clip(frames, 16.0), {"request": {}}, path, model=Model("x", "0" * 64, ()))
     data = bytearray(path.read_bytes())
     at = data.index(b"c2pa", 200)
     data[at + 40 : at + 400] = bytes(360)

@@ -21,7 +21,7 @@ from tenku.provenance.seal import Model, seal
 from tenku.provenance.verify import Verdict, examine, judge
 from tenku.types import Clip
 
-MODEL = Model("tenku-tiny", "c0ffee")
+MODEL = Model("tenku-tiny", "c0ffee", ())
 RECORD = {"prompt": "a red ball", "seed": 7}
 
 

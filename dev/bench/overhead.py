@@ -38,7 +38,7 @@ def bare(folder: Path) -> tuple[float, float]:
     [result] = generate(Request("a red ball", **ASKED))
     for variant, clip, ending in variants(result.clip):
         seal(clip, {**result.record, "variant": variant}, folder / f"{variant}{ending}",
-             model=Model(result.model, result.weights_sha256))
+             model=Model(result.model, result.weights_sha256, result.ledgers))
     return time.monotonic() - started, time.process_time() - before
 
 

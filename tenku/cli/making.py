@@ -233,8 +233,8 @@ class _Growing:
         with tempfile.TemporaryDirectory(prefix=".tenku-", dir=self.path.parent) as draft:
             piece = Path(draft) / "piece.mp4"
             record = {"request": self.request.to_json(), "part": {"first": first}}
-            seal(Clip(clip.frames[first:], clip.fps), record, piece, model=Model(engine.name, engine.weights_sha256),
-                 first=first)
+            model = Model(engine.name, engine.weights_sha256, engine.ledgers)
+            seal(Clip(clip.frames[first:], clip.fps), record, piece, model=model, first=first)
             with self.path.open("ab") as file:
                 file.write(growing.fragment(piece.read_bytes(), first))
         self.frames = len(clip.frames)

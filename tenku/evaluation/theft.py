@@ -65,7 +65,7 @@ def _found(frames: Frames) -> bool:
 
 def _moved(pictures: list[Frames], folder: Path) -> int:
     """How many files pass for made by Tenku that bear another's manifest: as a sidecar, and inside."""
-    model, accepted = Model("eval", "5a" + "0" * 62), 0
+    model, accepted = Model("eval", "5a" + "0" * 62, ()), 0
     with tempfile.TemporaryDirectory(dir=folder, prefix=".tenku-") as name:
         for number in range(MOVED):
             one, other = (np.repeat(pictures[(2 * number + i) % len(pictures)], 9, 0) for i in (0, 1))

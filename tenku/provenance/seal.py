@@ -32,7 +32,7 @@ class Model:
 
     name: str  # as users know it, "tenku-tiny"
     weights_sha256: str  # 64 hex digits of the weights file
-    ledgers: tuple[str, ...] = ()  # SHA-256 of each ledger of data (data/ledger.py) that they learnt under
+    ledgers: tuple[str, ...]  # SHA-256 of each ledger of data (data/ledger.py) that they learnt under
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ class Result:
     notes: tuple[str, ...]  # what of the prompt was read otherwise, or not at all
     model: str  # the model's name
     weights_sha256: str
-    ledgers: tuple[str, ...] = ()  # SHA-256 of each ledger of data that it learnt under
+    ledgers: tuple[str, ...]  # SHA-256 of each ledger of data that it learnt under
 
 
 def generate(

@@ -69,6 +69,7 @@ class OpenEngine:
     at_once: int = 1  # latent steps of one token
     precise: bool = False  # the codec is kept in float32, whatever the networks have
     by_token: bool = False  # each token may have a noise level of its own
+    ledgers: tuple[str, ...] = ()  # of the data that it learnt from: nobody's that we have
 
     def __init__(self, pipe: Any, about: About) -> None:
         self.pipe, self.about = pipe, about

@@ -145,7 +145,7 @@ def _opened(
         report = _counted(on_step, i * total, total * request.samples)
         clip = plain.dream(engine, one, made.canvas, report, keep, before)
         record = {"request": named.to_json(), "plan": one.to_dict(), **about}
-        results.append(Result(clip, record, (), engine.name, engine.weights_sha256))
+        results.append(Result(clip, record, (), engine.name, engine.weights_sha256, engine.ledgers))
     return results
 
 

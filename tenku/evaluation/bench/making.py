@@ -78,7 +78,7 @@ def _made(request: Request, folder: Path, rounds: int) -> dict[str, Any]:
 
 
 def _seal(result: Result, path: Path) -> None:
-    seal(result.clip, result.record, path, model=Model(result.model, result.weights_sha256))
+    seal(result.clip, result.record, path, model=Model(result.model, result.weights_sha256, result.ledgers))
 
 
 def first(model: str, size: str, steps: int, seconds: float, rounds: int) -> dict[str, Any]:

@@ -35,7 +35,8 @@ OTHER = {".pem", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite-journal", ".d
 SMALL = ["--size", "64x48", "--seconds", "0.5", "--steps", "2"]
 MAKING = {"generate", "extend", "blend", "loop", "edit", "film"}  # verbs that write pictures of a model
 # Verbs that write none: rendered truth is no model's, reports hold sealed clips only (their own tests say so).
-OTHERS = {"serve", "jobs", "worker", "keys", "hooks", "verify", "world", "train", "eval", "bench"}
+OTHERS = {"serve", "jobs", "worker", "keys", "hooks", "verify", "world", "train", "eval", "bench",
+          "data"}
 
 
 def check(folder: Path) -> int:

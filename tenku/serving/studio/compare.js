@@ -56,6 +56,10 @@ function transport(players, leaving) {
   leaving(() => cancelAnimationFrame(frame));
   run(running);
   tell();
-  players.forEach((one) => one.addEventListener("loadeddata", show));
+  players.forEach((one) => {
+    one.addEventListener("loadedmetadata", () => { at = Number(scrub.value) * whole(); tell(); }); // a part was asked for before the length was known
+    one.addEventListener("loadeddata", show);
+    one.addEventListener("seeked", show); // a moment was asked for while it looked for another
+  });
   return h("div", { class: "transport" }, button, step(-1), scrub, step(1), time, choice("Speed", [[1, "1×"], [0.25, "¼×"]], 1, (value) => { speed = value; }));
 }

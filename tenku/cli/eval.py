@@ -15,10 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from tenku.evaluation.speaking import LANGUAGES
     from tenku.request import Request
 
-    parser.add_argument("what", nargs="?", choices=("prompts", "modes", "minute", "seal", "words"), default="prompts",
+    whats = ("prompts", "modes", "minute", "seal", "words", "classifier")
+    parser.add_argument("what", nargs="?", choices=whats, default="prompts",
                         help="prompts: what clips show; modes: seams, camera paths, tracks, edits; minute: what a long"
-                             " clip keeps; seal: what the marks survive; words: how prompts of other languages are read"
-                             " (default: prompts)")
+                             " clip keeps; seal: what the marks survive; words: how prompts of other languages are read;"
+                             " classifier: how well it knows the model's clips (default: prompts)")
     parser.add_argument("--language", choices=LANGUAGES, metavar="CODE",
                         help=f"say the prompts in another language: {', '.join(LANGUAGES)} (default: English; of words:"
                              " all of them)")
@@ -35,11 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec-clips", type=int, default=64, metavar="N",
                         help="unseen clips that the codec is measured on; 0 leaves it out (default: 64)")
     parser.add_argument("--clips", type=int, default=12, metavar="N",
-                        help="of modes: clips of each kind, at least 2; of minute: clips (default: 12)")
+                        help="of modes: clips of each kind, at least 2; of minute: clips; of classifier: clips of each"
+                             " kind that go through every damage (default: 12)")
     parser.add_argument("--unmarked", type=int, default=100, metavar="N",
                         help="of seal: damaged unmarked twins of each clip, for false hits (default: 100)")
     parser.add_argument("--entries", type=int, default=100_000, metavar="N",
                         help="of seal: other clips in the store (default: 100000)")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="of classifier: shards of a world that it never saw")
+    parser.add_argument("--real", type=Path, metavar="DIR", help="of classifier: real clips that it never saw")
+    parser.add_argument("--others", nargs="+", default=[], metavar="DIR",
+                        help="of classifier: folders of checkpoints that it never saw")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="of classifier: another one than the bundled")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="of seal: processes (default: 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/out/eval"), metavar="DIR",
                         help="folder for report.json, index.html and the clips; the same command again continues"
@@ -59,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _seal(arguments)
     if arguments.what == "words":
         return _words(arguments)
+    if arguments.what == "classifier":
+        return _classifier(arguments)
     from tenku.evaluation.benchmark import Settings, evaluate, keep_floor
     from tenku.evaluation.page import write_page
     from tenku.evaluation.probe import BUNDLED
@@ -126,6 +135,22 @@ def _seal(arguments: argparse.Namespace) -> int:
     report = evaluate(settings, _say)
     print(json.dumps(report, indent=1) if arguments.json else markdown(report))
     print(f"report: {arguments.out / 'index.html'}", file=sys.stderr)
+    return 0
+
+
+def _classifier(arguments: argparse.Namespace) -> int:
+    from tenku.errors import UserError
+    from tenku.evaluation.classifying import Settings, evaluate, markdown
+    from tenku.provenance.classifier import BUNDLED
+
+    if arguments.data is None:
+        raise UserError("there is nothing to measure on", "--data DIR, which `tenku world make` wrote")
+    if min(arguments.limit, arguments.clips) < 1:
+        raise UserError("limit and clips are at least 1", "tenku eval --help")
+    settings = Settings(arguments.out, arguments.data, arguments.real, arguments.model, tuple(arguments.others),
+                        arguments.limit, arguments.clips, arguments.weights or BUNDLED)
+    report = evaluate(settings, _say)
+    print(json.dumps(report, indent=1) if arguments.json else markdown(report))
     return 0
 
 

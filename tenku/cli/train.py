@@ -1,4 +1,4 @@
-"""`tenku train`: the codec, the light field, the video transformer, the network of motion, the probe."""
+"""`tenku train`: codec, light field, video transformer, network of motion, probe, classifier."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 from tenku.errors import UserError
 
-HELP = "train the codec, the light field, the video transformer, the network of motion or the probe"
+HELP = "train the codec, the light field, the video transformer, the network of motion, the probe or the classifier"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One subcommand per script; the same command again resumes the run."""
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="codec|lightfield|video|motion|probe")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="codec|lightfield|video|motion|probe|classifier")
     for kind, text in (("codec", "the video compression network"), ("lightfield", "the network that draws sketches"),
                        ("video", "the diffusion transformer"),
                        ("motion", "the network that dreams motion"),
-                       ("probe", "the network that evaluation reads clips with")):
+                       ("probe", "the network that evaluation reads clips with"),
+                       ("classifier", "the network that says whether a Tenku model made a clip")):
         sub = kinds.add_parser(kind, help=text, description=f"Trains {text}. The same command again resumes.")
         sub.add_argument("--data", type=Path, required=True, help="folder of world shards")
         sub.add_argument("--out", type=Path, required=True, help="folder of the run")
@@ -47,6 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
             if kind == "video":
                 sub.add_argument("--field", type=Path, help="lightfield.safetensors, for worlds; footage has none")
+        elif kind == "classifier":
+            sub.add_argument("--real", type=Path, metavar="DIR", help="folder of real clips, cut as the world's are")
+            sub.add_argument("--model", help="whose clips are to be known (default: nano)")
+            sub.add_argument("--batch", type=int, help="moments a step")
+            sub.add_argument("--clips", type=int, help="clips of the world, each with a dreamt twin")
+            sub.add_argument("--versions", type=int, help="of each clip, each damaged otherwise")
         else:
             sub.add_argument("--extra", type=Path, nargs="+", metavar="DIR", help="more folders of shards")
             sub.add_argument("--codec", type=Path, help="codec.safetensors that clips are also seen through")
@@ -59,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs one script. Every number that makes no sense is refused before any work."""
-    for name in ("steps", "batch", "crop", "frames", "clips", "tokens", "groups", "pictures", "through"):
+    for name in ("steps", "batch", "crop", "frames", "clips", "tokens", "groups", "pictures", "through",
+                 "versions"):
         value = getattr(args, name, None)
         if value is not None and value < 1:
             raise UserError(f"--{name} cannot be {value}", "give a positive whole number")
@@ -81,6 +89,10 @@ def run(args: argparse.Namespace) -> int:
         from tenku.training.motion import MotionTraining, train_motion
 
         return _go(args, MotionTraining, train_motion)
+    if args.kind == "classifier":
+        from tenku.training.classifier import ClassifierTraining, train_classifier
+
+        return _go(args, ClassifierTraining, train_classifier)
     from tenku.training.probe import ProbeTraining, train_probe
 
     return _go(args, ProbeTraining, train_probe)

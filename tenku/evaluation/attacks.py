@@ -19,6 +19,11 @@ from tenku.rng import stream
 
 
 def _recoded(frames: Frames, crf: int, codec: str = "libx264") -> Frames:
+    return _written(frames, crf, codec)[1]
+
+
+def _written(frames: Frames, crf: int, codec: str) -> tuple[int, Frames]:
+    """The bytes of the file, and what it holds."""
     frames = frames[:, :frames.shape[1] // 2 * 2, :frames.shape[2] // 2 * 2]
     webm = codec == "libvpx-vp9"
     options = {"crf": str(crf), **({"b": "0", "cpu-used": "4"} if webm else {"preset": "medium"})}
@@ -27,8 +32,9 @@ def _recoded(frames: Frames, crf: int, codec: str = "libx264") -> Frames:
     file = io.BytesIO()
     media.encode_video(frames, 12, file, container="webm" if webm else "mp4", codec=codec, pixel_format="yuv420p",
                        options=options)
+    size = file.tell()
     file.seek(0)
-    return media.decode(file, "matroska" if webm else "mp4").frames
+    return size, media.decode(file, "matroska" if webm else "mp4").frames
 
 
 def _resized(frames: Frames, factor: float) -> Frames:
@@ -44,6 +50,19 @@ def _jpeg(frames: Frames, quality: int) -> Frames:
 
 def _each(frames: Frames, change: Callable[[Image.Image], Image.Image]) -> Frames:
     return np.stack([np.asarray(change(Image.fromarray(f))) for f in frames])
+
+
+def _rotated(frames: Frames, degrees: float) -> Frames:
+    return _each(frames, lambda i: i.rotate(degrees, Image.Resampling.BILINEAR))
+
+
+def _enhanced(frames: Frames, what: str, factor: float) -> Frames:
+    """Brightness, Contrast or Color times a factor."""
+    return _each(frames, lambda i: getattr(ImageEnhance, what)(i).enhance(factor))
+
+
+def _blurred(frames: Frames, radius: float) -> Frames:
+    return _each(frames, lambda i: i.filter(ImageFilter.GaussianBlur(radius)))
 
 
 def _area(frames: Frames, share: float) -> Frames:
@@ -90,6 +109,35 @@ def _blended(frames: Frames, factor: float) -> Frames:
     return np.rint(frames[low] * (1 - part) + frames[low + 1] * part).astype(np.uint8)
 
 
+def at_random(frames: Frames, draw: np.random.Generator) -> Frames:
+    """A damage that is drawn, each part with a chance: a change of shape, of colours, of time; then some codec."""
+    shapes: list[Callable[[Frames], Frames]] = [
+        lambda f: f[:, :, ::-1], lambda f: np.rot90(f, int(draw.integers(1, 4)), (1, 2)),
+        lambda f: _rotated(f, draw.uniform(-15, 15)), lambda f: _resized(f, draw.uniform(0.5, 1.6)),
+        lambda f: _area(f, draw.uniform(0.5, 0.95)), lambda f: _perspective(f, draw.uniform(0.05, 0.5)),
+        lambda f: np.pad(f, ((0, 0), (int(draw.integers(2, f.shape[1] // 4)),) * 2, (0, 0), (0, 0)))]
+    tones: list[Callable[[Frames], Frames]] = [
+        lambda f: _enhanced(f, ("Brightness", "Contrast", "Color")[int(draw.integers(3))], draw.uniform(0.4, 1.7)),
+        lambda f: _hue(f, draw.random()), lambda f: _enhanced(f, "Color", 0.0),
+        lambda f: _blurred(f, draw.uniform(0.3, 1.8))]
+    times = [lambda f: f[::2], lambda f: f[::-1], lambda f: _blended(f, draw.uniform(0.4, 1.6)),
+             lambda f: f[draw.random(len(f)) >= draw.uniform(0.1, 0.5)] if len(f) > 8 else f,
+             lambda f: _at(f, draw.permutation(len(f))), lambda f: f[len(f) // 2:][:1]]
+    for kind, chance in ((shapes, 0.4), (tones, 0.4), (times, 0.2 if len(frames) > 2 else 0.0)):
+        if draw.random() < chance:
+            frames = kind[int(draw.integers(len(kind)))](frames)
+    return sent(frames, draw)[1]
+
+
+def sent(frames: Frames, draw: np.random.Generator, worst: int = 40) -> tuple[int, Frames]:
+    """As it comes back from H.264 or VP9 at a quality that is drawn, crf 14 to `worst`, mostly the better ones.
+
+    With the bytes of the file. No H.265: x265 crashes where pictures are few.
+    """
+    crf = 14 + int((worst - 14) * draw.random() ** 1.5)
+    return _written(frames, crf, "libx264" if draw.random() < 0.7 else "libvpx-vp9")
+
+
 @dataclass(frozen=True)
 class Attack:
     """One way to damage a clip."""
@@ -103,7 +151,7 @@ AIMS: dict[str, float | None] = {"listed": 0.99, "in time": 0.99, "together": 0.
 _LISTED: dict[str, Callable[[Frames], Frames]] = {
     "as sealed (.mp4)": lambda f: f,
     "mirrored": lambda f: f[:, :, ::-1],
-    "rotated by 10": lambda f: _each(f, lambda i: i.rotate(10, Image.Resampling.BILINEAR)),
+    "rotated by 10": lambda f: _rotated(f, 10),
     "turned by 90": lambda f: np.rot90(f, 1, (1, 2)),
     "resized to 71 % of the area": lambda f: _resized(f, 0.71**0.5),
     "resized to 55 % of the area": lambda f: _resized(f, 0.55**0.5),
@@ -115,16 +163,16 @@ _LISTED: dict[str, Callable[[Frames], Frames]] = {
     "perspective 0.1": lambda f: _perspective(f, 0.1),
     "bars above and below": lambda f: np.pad(f, ((0, 0), (f.shape[1] // 4,) * 2, (0, 0), (0, 0))),
     "stretched to a square": lambda f: _each(f, lambda i: i.resize((max(i.size),) * 2)),
-    "brightness 0.5": lambda f: _each(f, lambda i: ImageEnhance.Brightness(i).enhance(0.5)),
-    "brightness 1.5": lambda f: _each(f, lambda i: ImageEnhance.Brightness(i).enhance(1.5)),
-    "contrast 0.5": lambda f: _each(f, lambda i: ImageEnhance.Contrast(i).enhance(0.5)),
-    "contrast 1.5": lambda f: _each(f, lambda i: ImageEnhance.Contrast(i).enhance(1.5)),
-    "saturation 0.5": lambda f: _each(f, lambda i: ImageEnhance.Color(i).enhance(0.5)),
-    "saturation 1.5": lambda f: _each(f, lambda i: ImageEnhance.Color(i).enhance(1.5)),
+    "brightness 0.5": lambda f: _enhanced(f, "Brightness", 0.5),
+    "brightness 1.5": lambda f: _enhanced(f, "Brightness", 1.5),
+    "contrast 0.5": lambda f: _enhanced(f, "Contrast", 0.5),
+    "contrast 1.5": lambda f: _enhanced(f, "Contrast", 1.5),
+    "saturation 0.5": lambda f: _enhanced(f, "Color", 0.5),
+    "saturation 1.5": lambda f: _enhanced(f, "Color", 1.5),
     "hue 0.25": lambda f: _hue(f, 0.25),
     "grey": lambda f: _each(f, lambda i: i.convert("L").convert("RGB")),
     "JPEG 40, one frame": lambda f: _jpeg(f, 40),
-    "blur 9": lambda f: _each(f, lambda i: i.filter(ImageFilter.GaussianBlur(1.7))),
+    "blur 9": lambda f: _blurred(f, 1.7),
     "H.264 crf 23": lambda f: _recoded(f, 23),
     "H.264 crf 28": lambda f: _recoded(f, 28),
     "H.264 crf 30": lambda f: _recoded(f, 30),
@@ -145,7 +193,7 @@ _LISTED: dict[str, Callable[[Frames], Frames]] = {
     "shuffled": lambda f: _at(f, stream(2, "attacks", "shuffled").permutation(len(f))),
     "one frame": lambda f: f[len(f) // 2:][:1],
     "mirrored, crop to 71 %, brightness 1.3, crf 23": lambda f: _recoded(
-        _each(_area(f[:, :, ::-1], 0.71), lambda i: ImageEnhance.Brightness(i).enhance(1.3)), 23),
+        _enhanced(_area(f[:, :, ::-1], 0.71), "Brightness", 1.3), 23),
     "trimmed, crop to 71 %, crf 23": lambda f: _recoded(_area(f[8:24], 0.71), 23),
 }
 _IN_TIME = ("half the speed", "twice the speed", "15 of 16 frames a second, mixed", "30 frames a second, mixed",

@@ -238,7 +238,7 @@ def test_json_has_the_documented_fields(sealed, tmp_path, capsys):
     answer = json.loads(capsys.readouterr().out)
     assert answer["schema"] == 2
     good, bad = answer["files"]
-    assert set(good) == {"file", "verdict", "says", "signature", "invisible", "visible", "sources", "evidence"}
+    assert set(good) == {"file", "verdict", "says", "signature", "invisible", "visible", "looks", "sources", "evidence"}
     assert set(good["signature"]) == {"state", "signer", "generator", "problems", "clip", "request", "ingredients",
                                       "time_stamp"}
     assert set(good["invisible"]) == {"found", "score", "chance", "payload", "clip", "weights", "place", "own_key"}

@@ -2,7 +2,8 @@
 
 The layers: the signature, the invisible mark (in the whole and in every stretch of it), what the installation's store
 knows of the clip that the mark or the fingerprint leads to, and the visible mark. docs/provenance.md says what each
-is worth. A mark counts as ours only where the pictures look like the clip that it names.
+is worth. A mark counts as ours only where the pictures look like the clip that it names. Where neither signature nor
+invisible mark settles it, the classifier is asked what the pictures look like: it never outweighs one of them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenku.provenance import fingerprint, invisible, visible
+from tenku.provenance import classifier, fingerprint, invisible, visible
 from tenku.provenance.manifest import Manifest, Signature
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Verdict(Enum):
     TAMPERED = "its signature does not fit: changed or forged"
     MARKED = "carries Tenku's mark, which nothing here confirms"
     UNPROVEN = "says it is Tenku's, without proof"
+    LIKELY = "looks made by Tenku's model, which nothing proves"
     UNKNOWN = "no sign of Tenku"
 
     @property
@@ -74,6 +76,7 @@ class Report:
     plate: visible.Finding  # the visible mark
     sources: tuple[Source, ...]  # in order of time
     evidence: tuple[str, ...]  # one sentence per layer, and one for a contradiction
+    looks: classifier.Opinion | None = None  # what the pictures look like; None where it was not asked
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON-able data; docs/provenance.md documents the fields."""
@@ -94,6 +97,7 @@ class Report:
                 "place": str(mark.place) if mark.place else None, "own_key": mark.own_key,
             },
             "visible": {"found": self.plate.found, "score": round(self.plate.score, 3)},
+            "looks": self.looks.to_json() if self.looks else None,
             "sources": [
                 {"clip": s.clip, "start": round(s.start, 2), "end": round(s.end, 2), "known": s.known,
                  "likeness": round(s.likeness, 3), "by_mark": s.by_mark, "request": s.request} for s in self.sources
@@ -109,7 +113,9 @@ def examine(path: Path) -> Report:
     clip, claim = manifest.read_with_pictures(path, _SAMPLE)
     sources, mark = trace(clip.frames, clip.fps, claim)
     plate = visible.detect(clip.frames, clip.fps)
-    return judge(claim, mark, plate, sources, clip.seconds)
+    settled = mark.found or (claim.signature is Signature.TRUSTED and claim.ours)
+    looks = None if settled or not classifier.BUNDLED.exists() else classifier.load().look(clip.frames)
+    return judge(claim, mark, plate, sources, clip.seconds, looks)
 
 
 def trace(frames: Frames, fps: float, claim: Manifest) -> tuple[list[Source], invisible.Finding]:
@@ -169,12 +175,16 @@ def _look_up(frames: Frames, views: list[invisible.Plane]) -> tuple[Source, invi
 
 
 def judge(found: Manifest, mark: invisible.Finding, plate: visible.Finding, sources: list[Source] | None = None,
-          seconds: float = 0.0) -> Report:
+          seconds: float = 0.0, looks: classifier.Opinion | None = None) -> Report:
     """Weighs the layers. Pure: the same findings give the same report. seconds: how long the file is."""
     sources = sources or []
     lines = [_signature_line(found), _mark_line(mark), *(_source_line(s, seconds) for s in sources), _plate_line(plate)]
+    if looks and looks.says != "other":  # that it looks otherwise says nothing: other models' clips do, too
+        lines.append(_looks_line(looks))
     verdict, remark = _weigh(found, mark, plate, sources, seconds)
-    return Report(verdict, found, mark, plate, tuple(sources), (*lines, remark) if remark else tuple(lines))
+    if verdict is Verdict.UNKNOWN and looks and looks.says == "made":
+        verdict = Verdict.LIKELY
+    return Report(verdict, found, mark, plate, tuple(sources), (*lines, remark) if remark else tuple(lines), looks)
 
 
 def _weigh(found: Manifest, mark: invisible.Finding, plate: visible.Finding, sources: list[Source],
@@ -265,6 +275,12 @@ def _prompt(record: dict[str, Any]) -> str:
         return ""
     plain = "".join(c for c in prompt if c.isprintable())
     return f' "{plain[:60]}"'
+
+
+def _looks_line(looks: classifier.Opinion) -> str:
+    if looks.says == "made":
+        return f"pictures: look made by Tenku's model ({min(looks.probability, 0.99):.0%})"
+    return "pictures: cannot tell whether Tenku's model made them"
 
 
 def _plate_line(plate: visible.Finding) -> str:

@@ -15,7 +15,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +28,21 @@ from tenku.data.shards import Item, iter_clips, shard_paths
 from tenku.errors import UserError
 from tenku.evaluation.attacks import at_random
 from tenku.media import Frames
-from tenku.model.checkpoint import sha256, write_tensors
+from tenku.model.checkpoint import write_tensors
 from tenku.model.codec import Codec
 from tenku.model.precision import autocast
 from tenku.provenance.classifier import PLANES, STRIDES, WIDTHS, Classifier, moments, planes
 from tenku.provenance.lock import lock, unlock
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
+from tenku.world.make import SHARD
 
 KINDS = ("dreamt", "dreamt, through the codec", "truth", "truth, through the codec", "real")  # the first two are ours
 OURS = 2
 SHARES = (0.3, 0.2, 0.17, 0.17, 0.16)  # of a batch
-SIDE = 72  # pixels of an example
+SIDE = 64  # pixels of an example
 OF_EACH = 2  # moments of a damaged clip
 STEPS = (30, 20, 12, 8)  # of denoising
+LONGEST = 17  # frames of a clip that is learnt from
 KEPT = 8  # every so many-th shard, and real clip, is kept to find out how scores are to be read
 STRAY = 0.001  # share of clips that others made, of which it may be wrong
 MISSED = 0.02  # share of ours that may be told to be others'
@@ -129,8 +131,9 @@ def dreamt(item: Item, model: str, seed: int) -> Frames:
     return result.clip.frames
 
 
-def four(item: Item, model: str, codec: Codec, seed: int) -> list[Frames]:
-    """A scene's clips, in the order of KINDS."""
+def four(item: Item, model: str, codec: Codec, seed: int, longest: int = 1 << 30) -> list[Frames]:
+    """A scene's clips of at most so many frames, in the order of KINDS."""
+    item = replace(item, clip=replace(item.clip, frames=item.clip.frames[:longest]))
     ours, truth = dreamt(item, model, seed), item.clip.frames
     return [ours, through(codec, ours), truth, through(codec, truth)]
 
@@ -181,14 +184,15 @@ def damaged(frames: Frames, versions: int, draw: np.random.Generator) -> Frames:
 class Library:
     """All examples of a run. Each part is made once and kept locked in the run's folder, so a killed run goes on."""
 
-    def __init__(self, args: ClassifierTraining, codec: Codec) -> None:
-        self.args, self.codec = args, codec
+    def __init__(self, args: ClassifierTraining) -> None:
+        from tenku.engines.bundled import load
+
+        self.args, self.codec = args, load(args.model).codec
         self.shards = shard_paths(args.data)
         if len(self.shards) < 2:
             raise UserError(f"{args.data} has one shard, and one is kept apart", "tenku world make --clips 64 or more")
         self.real = footage(args.real)
-        weights = sha256(args.data / "ledger.json") if (args.data / "ledger.json").exists() else ""
-        self.told = f"{args.identity()} {weights} {args.data.resolve()}"
+        self.told = f"{args.model} {load(args.model).weights_sha256} {args.versions} {args.seed} {args.data.resolve()}"
 
     def kept_apart(self) -> tuple[list[Path], list[Path]]:
         """Shards and real clips that nothing is learnt from."""
@@ -201,19 +205,19 @@ class Library:
         for shard in self.shards:
             if shard in apart or left <= 0:
                 continue
-            part = self._part(shard.name, self._of_world(shard, left))
+            part = self._part(f"{shard.name} {min(left, SHARD)}", self._of_world(shard, left))
             left -= int((part.kinds == 0).sum()) // (OF_EACH * self.args.versions)
             yield part
         real = [path for path in self.real if path not in real_apart]
-        for start in range(0, len(real), 64):
-            some = real[start : start + 64]
-            yield self._part(f"real {start} {some[0].name}", self._of_real(some))
+        for start in range(0, len(real), SHARD):
+            some = real[start : start + SHARD]
+            yield self._part(" ".join(str(path) for path in some), self._of_real(some))
 
     def _of_world(self, shard: Path, most: int) -> Iterator[tuple[int, Frames]]:
         for number, item in enumerate(iter_clips(shard.parent, shards=[shard])):
             if number >= most:
                 return
-            for kind, frames in enumerate(four(item, self.args.model, self.codec, self.args.seed)):
+            for kind, frames in enumerate(four(item, self.args.model, self.codec, self.args.seed, LONGEST)):
                 draw = rng.stream(self.args.seed, "classifier", "damaged", item.key, kind)
                 yield kind, damaged(frames, self.args.versions, draw)
 
@@ -258,15 +262,13 @@ def batch(library: Examples, step: int, args: ClassifierTraining) -> tuple[Tenso
 
 def train_classifier(args: ClassifierTraining, on_step: Callable[[int], None] | None = None) -> Path:
     """Trains, or goes on training, the classifier. Returns the path of `classifier.safetensors`."""
-    from tenku.engines.bundled import load
-
     if args.preset not in WIDTHS:
         raise UserError(f"no such preset: {args.preset!r}", f"one of {', '.join(WIDTHS)}")
     with torch.random.fork_rng():  # module initialisers draw from torch's own stream
         torch.manual_seed(args.seed)
         network = Network(WIDTHS[args.preset]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     args.out.mkdir(parents=True, exist_ok=True)
-    library = Library(args, load(args.model).codec)
+    library = Library(args)
     parts = []
     for part in library.learnt_from():
         parts.append(part)

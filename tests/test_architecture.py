@@ -24,8 +24,8 @@ LAYERS = [
     "inputs", "request", "data.ledger", "data.pool", "data.shards", "world", "director", "data", "model", "sampling",
     "engines", "sampling.window", "sampling.plain", "sampling.moves", "sampling.known", "sampling.circle",
     "sampling.generate",
-    "provenance", "disguise", "moderation", "policy", "film", "api", "evaluation.attacks",
-    "evaluation.sheet", "evaluation.sight", "evaluation.probe", "ingest", "training", "evaluation", "serving", "cli", "__main__",
+    "provenance", "disguise", "moderation", "policy", "film", "api", "evaluation.attacks", "evaluation.sheet",
+    "evaluation.sight", "evaluation.probe", "ingest", "training", "evaluation", "serving", "cli", "__main__",
 ]
 # need no network at all
 ABOVE_THE_MODEL = {"errors", "types", "config", "catalogue", "rng", "media", "inputs", "request", "world"}

@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     whats = ("prompts", "modes", "minute", "seal", "words", "classifier")
     parser.add_argument("what", nargs="?", choices=whats, default="prompts",
                         help="prompts: what clips show; modes: seams, camera paths, tracks, edits; minute: what a long"
-                             " clip keeps; seal: what the marks survive; words: how prompts of other languages are read;"
-                             " classifier: how well it knows the model's clips (default: prompts)")
+                             " clip keeps; seal: what the marks survive; words: how prompts in other languages are"
+                             " read; classifier: how well it knows the model's clips (default: prompts)")
     parser.add_argument("--language", choices=LANGUAGES, metavar="CODE",
                         help=f"say the prompts in another language: {', '.join(LANGUAGES)} (default: English; of words:"
                              " all of them)")

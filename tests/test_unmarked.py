@@ -116,7 +116,8 @@ class Watch:
     def _look(self) -> None:
         looked: set[tuple[str, int]] = set()
         while not self.over.wait(0.05):
-            for path in list(self.folder.rglob("*")):
+            # os.walk, unlike rglob, goes on where a folder that it is about to read is removed
+            for path in [Path(folder, name) for folder, _, names in os.walk(self.folder) for name in names]:
                 try:
                     known = (str(path), path.stat().st_mtime_ns)
                     if known in looked:

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.supervised:
         os.nice(5)  # who asks how far it is need not wait for it
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server, not the terminal, says when
-        watch_parent(worker.stop, lambda count: os.read(0, count))
+        watch_parent(worker, lambda count: os.read(0, count))
     else:
         signal.signal(signal.SIGINT, lambda *_: worker.stop.set())
     signal.signal(signal.SIGTERM, lambda *_: worker.stop.set())

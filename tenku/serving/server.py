@@ -104,6 +104,7 @@ def serve(settings: Settings) -> None:
         arguments.append(f"--keep={settings.keep_days:g}")
     workers = Supervisor(arguments, {"TENKU_DB": settings.db, "TENKU_FILES": settings.files}, settings.workers,
                          lambda name: _abandon(db, name))
+    service.wake = workers.wake
     over = threading.Event()
     keeping = [threading.Thread(target=each, args=(db, store, over), daemon=True) for each in (_keep_house, _tell)]
     server = _Server(uvicorn.Config(build(service, settings.hosts), log_level="warning", server_header=False,

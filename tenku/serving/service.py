@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -30,6 +30,7 @@ class Service:
     most_queued: int = 1000
     models: Mapping[str, str] = field(default_factory=dict)  # served name -> Request.model, where they differ
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    wake: Callable[[], None] = lambda: None  # tells workers that there is work
 
     def sources(self, caller: Caller) -> Sources:
         """A place for what one call brings."""

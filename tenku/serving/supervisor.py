@@ -1,11 +1,12 @@
 """Starts worker processes, and starts them again when they end.
 
-A worker is `tenku worker` with a pipe for stdin: when the server goes, by whatever death, the pipe closes and the
-worker puts its job back.
+A worker is `tenku worker` with a pipe for stdin: a byte says that there is work, and when the server goes, by whatever
+death, the pipe closes and the worker puts its job back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -38,6 +39,12 @@ class Supervisor:
             thread.start()
             self.threads.append(thread)
 
+    def wake(self) -> None:
+        """Says that there is work. Waits for nobody: who does not hear it finds the work a little later."""
+        for process in list(self.running.values()):
+            with contextlib.suppress(OSError, ValueError):  # it has ended, or its pipe is closed
+                process.stdin.write(b"\n")  # type: ignore[union-attr]
+
     def stop(self, patience: float = 20.0) -> None:
         """Asks them to stop, which takes them a step, and ends those that do not."""
         self.stopping.set()
@@ -57,7 +64,8 @@ class Supervisor:
             name = f"{os.uname().nodename[:40]}/{os.getpid()}-{number}/{os.urandom(3).hex()}"
             process = subprocess.Popen(
                 [sys.executable, "-m", "tenku", "worker", *self.arguments, "--name", name, "--supervised"],
-                stdin=subprocess.PIPE, env={**os.environ, **self.environment}, start_new_session=True)
+                stdin=subprocess.PIPE, bufsize=0, env={**os.environ, **self.environment}, start_new_session=True)
+            os.set_blocking(process.stdin.fileno(), False)  # type: ignore[union-attr]
             self.running[number] = process
             if self.stopping.is_set() and process.stdin:
                 process.stdin.close()

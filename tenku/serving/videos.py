@@ -105,6 +105,7 @@ def submit(call: Call, asked: Asked, sources: Sources, parent: str | None = None
     except BaseException:
         service.store.remove(new.id)
         raise
+    service.wake()
     if job["id"] != new.id and new.inputs:
         service.store.remove(new.id)
     return _accepted(service, job)
@@ -161,7 +162,7 @@ async def retrieve_video(call: Call, id: VideoId) -> Response:
     waits = "x-stainless-poll-helper" in call.headers and "x-stainless-custom-poll-interval" not in call.headers
     over = time.monotonic() + HOLD
     while waits and job["status"] in jobs.ACTIVE and time.monotonic() < over and not service.stopping.is_set():
-        await asyncio.sleep(min(1.0, max(0.03, (1.0 if left is None else left) / 5)))
+        await asyncio.sleep(min(1.0, max(0.01, (1.0 if left is None else left) / 5)))
         job, left = await run_in_threadpool(_look, service, caller, id)
     answer = _answer(job, left)
     if waits and job["status"] in jobs.ACTIVE:
@@ -184,7 +185,6 @@ def list_videos(
     kind: Annotated[str | None, Query(pattern=f"^({'|'.join(jobs.KINDS)})$")] = None,
 ) -> Response:
     """Your videos, newest first, a page at a time: `after` is the last id of the page before.
-
     Beyond OpenAI's: only those of a status or a kind, made from a parent, or with all these words in the prompt.
     """
     service, caller = service_of(call)

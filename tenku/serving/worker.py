@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tenku.worker")
 
-IDLE = 0.03  # seconds between looks for work; a look takes a quarter of a millisecond
+IDLE = 0.2  # seconds between looks for work, where the server that has some does not say so
 BEAT = 1.5  # seconds between renewals of a lease
 STALL = 900.0  # seconds without a step after which a lease is no longer renewed
 WATCHED = 10.0  # seconds since somebody last watched, within which previews are made
@@ -62,15 +62,17 @@ class Worker:
     keep: float | None = None  # seconds until a finished clip expires; None: never
     name: str = ""  # unique among all workers
     stop: threading.Event = field(default_factory=threading.Event)
+    called: threading.Event = field(default_factory=threading.Event)  # there may be work
 
     def run(self) -> None:
         """Works until told to stop. A database that is away is waited for."""
         log.info("%s works on %s", self.name, ", ".join(self.models))
         while not self.stop.is_set():
             try:
+                self.called.clear()
                 job = jobs.claim(self.db, self.name, list(self.models))
                 if job is None:
-                    self.stop.wait(IDLE)
+                    self.called.wait(IDLE)
                 else:
                     self._do(job)
             except SQLAlchemyError as error:
@@ -379,13 +381,14 @@ def unique_name() -> str:
     return f"{socket.gethostname()[:40]}/{os.getpid()}/{os.urandom(3).hex()}"
 
 
-def watch_parent(stop: threading.Event, read: Callable[[int], bytes]) -> None:
-    """Stops when the server that started us has gone, by whatever death: its end of our stdin closes."""
+def watch_parent(worker: Worker, read: Callable[[int], bytes]) -> None:
+    """Hears from the server that started us, through our stdin: a byte says that there is work; when it has gone, by
+    whatever death, the pipe closes, and we stop."""
 
     def wait() -> None:
         while read(1 << 10):
-            pass
-        stop.set()
+            worker.called.set()
+        worker.stop.set()
 
     threading.Thread(target=wait, daemon=True).start()
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tenku.data.latents import encoder_hash
+from tenku.data.encoding import encoder_hash
 from tenku.engines.bundled import BUNDLED
 from tenku.model.checkpoint import read_header, sha256
 from tenku.model.codec import Codec

@@ -21,7 +21,7 @@ PACKAGE = REPO / "tenku"
 # Reading order: a module imports from its own line and from those above it. The longest prefix counts.
 LAYERS = [
     "errors", "types", "config", "catalogue", "rng", "media", "growing", "spans", "sound", "credentials", "untrusted",
-    "inputs", "request", "data.ledger", "data.pool", "data.shards", "world", "director", "data", "model", "sampling",
+    "inputs", "request", "data.ledger", "data.cluster", "data.pool", "data.shards", "world", "director", "data", "model", "sampling",
     "engines", "sampling.window", "sampling.plain", "sampling.moves", "sampling.known", "sampling.circle",
     "sampling.generate",
     "provenance", "disguise", "moderation", "policy", "film", "api", "evaluation.attacks", "evaluation.sheet",

@@ -1,4 +1,4 @@
-"""The container and compose files name only what there is. No container is built here."""
+"""The container, compose and Kubernetes files name only what there is. No container is built here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 from sqlalchemy.engine import make_url
@@ -82,3 +83,44 @@ def test_the_parts_fit_together():
     assert (url.host, url.username, url.database) == ("db", services["db"]["environment"]["POSTGRES_USER"], "tenku")
     assert said("EXPOSE") == [services["server"]["ports"][0].rpartition(":")[2]]
     compile(services["server"]["healthcheck"]["test"][3], "healthcheck", "exec")
+
+
+FLEET: list[dict[str, Any]] = [*yaml.safe_load_all((REPO / "deploy/kubernetes.yaml").read_text(encoding="utf-8"))]
+PODS = {one["metadata"]["name"]: one["spec"]["template"] for one in FLEET if one["kind"] == "Deployment"}
+
+
+@pytest.mark.parametrize("resource", FLEET, ids=lambda one: f"{one['kind']}-{one['metadata']['name']}")
+def test_kubernetes_knows_every_field(resource):
+    kubernetes_validate.validate(resource, "1.33", strict=True)
+
+
+def test_the_fleet_fits_together():
+    assert set(PODS) == {"server", "worker"}
+    claims = {one["metadata"]["name"] for one in FLEET if one["kind"] == "PersistentVolumeClaim"}
+    [service] = [one["spec"] for one in FLEET if one["kind"] == "Service"]
+    assert service["selector"] == PODS["server"]["metadata"]["labels"]
+    for one in FLEET:
+        if one["kind"] == "Deployment":
+            assert one["spec"]["selector"]["matchLabels"] == one["spec"]["template"]["metadata"]["labels"]
+    kept = {path for rest in said("ENV") for path in re.findall(r"TENKU_HOME=(\S+)", rest)}
+    for name, pod in PODS.items():
+        [container] = pod["spec"]["containers"]
+        given = vars(cli.parser_of(name.replace("server", "serve")).parse_args(container["args"][1:]))
+        assert container["args"][0] == name.replace("server", "serve")
+        assert {mount["mountPath"] for mount in container["volumeMounts"]} == kept
+        assert {volume["persistentVolumeClaim"]["claimName"] for volume in pod["spec"]["volumes"]} <= claims
+        assert pod["spec"]["securityContext"]["runAsUser"] == int(re.search(r"--uid (\d+)", " ".join(said("RUN")))[1])
+        if name == "server":
+            [port] = container["ports"]
+            assert port["containerPort"] == int(given["port"]) == int(said("EXPOSE")[0])
+            for probe in ("readinessProbe", "livenessProbe"):  # the server answers to its name alone
+                asked = container[probe]["httpGet"]
+                assert (asked["path"], asked["port"]) == ("/health", port["name"])
+                assert asked["httpHeaders"][0]["value"] in given["name"]
+
+
+def test_the_fleet_is_told_what_is_read():
+    text = (REPO / "deploy/kubernetes.yaml").read_text(encoding="utf-8")
+    told = set(re.findall(r"from-literal=(\w+)=", text))
+    assert {name for name in told if name.startswith("TENKU_")} == {"TENKU_DB", "TENKU_FILES"}
+    assert all(f'"{name}"' in CODE for name in told if name.startswith("TENKU_"))

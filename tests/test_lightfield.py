@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tenku.config import CODEC_PRESETS, LightFieldConfig
-from tenku.data.latents import looks_of, motion_of, scenery_of, setting_of
+from tenku.data.encoding import looks_of, motion_of, scenery_of, setting_of
 from tenku.model.codec import Codec
 from tenku.model.lightfield import ALIKE, LightField
 from tenku.model.motion import axes_of, plain, rotation_of

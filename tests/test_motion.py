@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tenku.config import CODEC_PRESETS, MOTION_PRESETS, TRANSFORMER_PRESETS
-from tenku.data.latents import looks_of, motion_of
+from tenku.data.encoding import looks_of, motion_of
 from tenku.model.codec import Codec
 from tenku.model.motion import (
     BESIDE,

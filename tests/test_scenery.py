@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tenku.config import CODEC_PRESETS
-from tenku.data.latents import motion_of, scenery_of
+from tenku.data.encoding import motion_of, scenery_of
 from tenku.model.codec import Codec
 from tenku.model.motion import ACROSS, AROUND, PARTS, SCENERY, features
 from tenku.request import Request

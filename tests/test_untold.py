@@ -13,7 +13,8 @@ from scenes import scene, texture
 from tenku import rng
 from tenku.cli import main
 from tenku.data import ledger
-from tenku.data.latents import Latents, encode_shards
+from tenku.data.encoding import encode_shards
+from tenku.data.latents import Latents
 from tenku.data.ledger import Ledger, Source
 from tenku.data.shards import ShardWriter
 from tenku.errors import UserError

@@ -1,4 +1,4 @@
-"""`tenku data`: footage becomes shards to train on; the ledger of where they come from, audited."""
+"""`tenku data`: footage becomes shards to train on, shards latents; the ledger of where they come from, audited."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tenku.errors import UserError
 
-HELP = "make shards of anybody's footage, and audit the ledger of its licences"
+HELP = "make shards of anybody's footage, encode shards, and audit the ledger of licences"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the sub-verbs ingest and ledger."""
-    verbs = parser.add_subparsers(dest="what", required=True, metavar="ingest|ledger")
+    """Adds the sub-verbs ingest, encode and ledger."""
+    verbs = parser.add_subparsers(dest="what", required=True, metavar="ingest|encode|ledger")
     take = verbs.add_parser("ingest", help="make shards of videos and pictures; the same command continues a run")
     take.add_argument("inputs", type=Path, nargs="+", metavar="INPUT",
                       help="folders, files, or lists of files (.txt, .csv, .json)")
@@ -39,7 +39,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     take.add_argument("--filter", action="append", metavar="NAME=LIMIT",
                       help="another limit for a filter, or off; repeat it for more (docs/data.md)")
     take.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
+    take.add_argument("--cluster", default="", metavar="ADDRESS",
+                      help="of a Ray cluster that does the work instead; it sees all files at the same paths")
     take.add_argument("--json", action="store_true", help="print a summary as JSON")
+    encode = verbs.add_parser("encode", help="encode shards for `tenku train video`, which else does it by itself")
+    encode.add_argument("folder", type=Path, metavar="DIR", help="folder of shards")
+    encode.add_argument("--codec", type=Path, metavar="FILE", help="codec.safetensors (default: the bundled one)")
+    encode.add_argument("--field", type=Path, metavar="FILE",
+                        help="lightfield.safetensors, for worlds (default: the bundled one); none for footage")
+    encode.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
+    encode.add_argument("--cluster", default="", metavar="ADDRESS",
+                        help="of a Ray cluster that does the work instead; it sees all files at the same paths")
+    encode.add_argument("--json", action="store_true", help="print a summary as JSON")
     book = verbs.add_parser("ledger", help="hold the ledger against the shards; exit code 1 when something is wrong")
     book.add_argument("folder", type=Path, metavar="DIR", help="folder of shards")
     book.add_argument("--remove", metavar="SOURCE",
@@ -52,8 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Does what was asked for."""
-    if args.what == "ingest":
-        return _ingest(args)
+    if getattr(args, "workers", 1) < 1:
+        raise UserError(f"--workers cannot be {args.workers}", "at least one")
+    if args.what in ("ingest", "encode"):
+        return _ingest(args) if args.what == "ingest" else _encode(args)
     return _remove(args) if args.remove else _ledger(args)
 
 
@@ -74,13 +87,11 @@ def _ingest(args: argparse.Namespace) -> int:
         raise UserError(f"--frames cannot be {args.frames}", "1 + 8 k: 9, 17, 33 ...")
     if not 1 <= args.fps <= 60:
         raise UserError(f"--fps cannot be {args.fps:g}", "1 to 60")
-    if args.workers < 1:
-        raise UserError(f"--workers cannot be {args.workers}", "at least one")
     pairs = dict(text.partition("=")[::2] for text in args.filter or ())
     recipe = Recipe(str(size), args.fps, args.frames, limits(pairs), args.captioner)
     said = {name: value for name in SAID if (value := getattr(args, name))}
     named = [*(args.allow or ()), *([args.license] if args.license else [])]
-    report = ingest(find(args.inputs, said, args.sources), args.out, recipe, named, args.workers)
+    report = ingest(find(args.inputs, said, args.sources), args.out, recipe, named, args.workers, args.cluster)
     page.write(report, args.out / "report.html")
     refused = {file.source.file: file.refused for file in report.files if file.refused}
     found = page.counts(report)
@@ -96,6 +107,18 @@ def _ingest(args: argparse.Namespace) -> int:
     if report.silent:
         print(f"note: of {report.silent} clips nothing is said: --captioner, or a text beside each", file=sys.stderr)
     print(args.out / "report.html")
+    return 0
+
+
+def _encode(args: argparse.Namespace) -> int:
+    from tenku.data.encoding import encode_in_parallel
+    from tenku.engines.bundled import BUNDLED
+
+    codec, field = (path and path.resolve() for path in (args.codec, args.field))
+    field = None if str(args.field) == "none" else field or BUNDLED / "nano" / "lightfield.safetensors"
+    found = encode_in_parallel(args.folder, codec or BUNDLED / "nano" / "codec.safetensors", field, args.workers,
+                               args.cluster)
+    print(json.dumps(found, indent=2) if args.json else f"{found['encoded_clips']} clips encoded, in {found['folder']}")
     return 0
 
 

@@ -23,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="sizes and how often each (default 128x80x33)")  # fmt: skip
     make.add_argument("--fps", type=float, default=16.0, help="frames per second (default 16)")
     make.add_argument("--workers", type=int, default=2, metavar="N", help="processes (default 2)")
+    make.add_argument("--cluster", default="", metavar="ADDRESS",
+                      help="of a Ray cluster that does the work instead; it sees all files at the same paths")
     make.add_argument("--split", default="train", choices=("train", "held_out", "any"),
                       help="which combinations may be drawn (default train)")  # fmt: skip
     make.add_argument("--arrays", action="store_true", help="store depth, masks and optical flow too")
@@ -57,7 +59,7 @@ def _make(args: argparse.Namespace) -> int:
     from tenku.world.make import Recipe, make, parse_mix, progress_line
 
     recipe = Recipe(args.seed, args.clips, parse_mix(args.mix), args.fps, args.split, args.arrays)
-    summary = make(recipe, args.out, args.workers, progress_line())
+    summary = make(recipe, args.out, args.workers, progress_line(), args.cluster)
     if args.json:
         print(json.dumps(summary))
     else:

@@ -1,4 +1,4 @@
-"""Latents of a folder of shards, encoded once, and the packed groups that training draws from them.
+"""The packed groups that training draws from the latents of a folder of shards.
 
 A training step is a budget of tokens filled with groups; all clips of a group have one shape, one length, one
 known set and one caption length, so nothing is padded and nothing is masked, and the groups of a step mix sizes,
@@ -11,58 +11,34 @@ told of the motion.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tenku.data.shards import iter_clips, iter_facts, shard_paths
+from tenku.data.encoding import TOLD, encode_shards, is_world, motion_of, said
+from tenku.data.shards import iter_facts
 from tenku.errors import UserError
-from tenku.model.checkpoint import read_tensors, write_tensors
+from tenku.model.checkpoint import read_tensors
 from tenku.model.codec import Codec
 from tenku.model.lightfield import LightField
-from tenku.model.motion import FEATURES, PARTS, features, spots, steps_of, told_of
+from tenku.model.motion import FEATURES, features, spots, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
-from tenku.model.rays import beats
-from tenku.rng import stream
-from tenku.world import scenery
-from tenku.world.captions import REGISTERS, caption
-from tenku.world.motion import MIRROR, THINGS, clock, looks, setting, states
+from tenku.world.captions import REGISTERS
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
 
 CLOSE = 0.6  # share of groups that hold only what is around a thing, step by step: few tokens of a picture show one
 ACROSS = (3, 5)  # least and one more than most rows and columns of what is around a thing
 IMAGES = 3.0  # how much oftener an image's token is drawn than a video's
-UNTOLD = 0.1  # share of clips whose setting or scenery, and of things whose looks, are not told: prompts may not say
-TOLD = ("sketch", "motion", "looks", "setting", "scenery")  # of each clip
 WORDS = 64  # tokens: twice what a caption has, for a canvas is what is learnt from
-CAPTIONS = 4  # ways of saying each clip in each register
 # How often each kind of known set is drawn; "none" is text-to-video. (dev/LOG.md has the reasons.)
 KNOWN = {"none": 0.66, "first": 0.10, "head": 0.06, "tail": 0.04, "ends": 0.04, "scattered": 0.04, "box": 0.06}
-
-
-def encoder_hash(codec: Codec) -> str:
-    """Eight hex digits that change when latents would."""
-    digest = hashlib.sha256()
-    for buffer in (codec.basis, codec.mean, codec.scale):
-        digest.update(buffer.float().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
-
-
-def field_hash(field: LightField) -> str:
-    """Eight hex digits that change when sketches would."""
-    digest = hashlib.sha256()
-    for parameter in field.parameters():
-        digest.update(parameter.detach().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
 
 
 def mirrored(caption: str) -> str:
@@ -75,86 +51,6 @@ def mirrored(caption: str) -> str:
         core = word.strip(".,;:")
         words.append(word.replace(core, swap[core]) if core in swap else word)
     return " ".join(words)
-
-
-def is_world(facts: dict[str, Any]) -> bool:
-    """Whether the facts of a clip say where everything is; of footage only pictures and captions are known."""
-    return "scene" in facts
-
-
-def said(key: str, facts: dict[str, Any]) -> dict[str, list[str]]:
-    """CAPTIONS ways of saying a clip in each register; of footage the one that it has."""
-    if not is_world(facts):
-        return {r: [facts["captions"][r]] for r in REGISTERS}
-    return {r: [caption(facts, r, stream(i, "caption", r, key)) for i in range(CAPTIONS)] for r in REGISTERS}
-
-
-def moves_of(facts: dict[str, Any]) -> Tensor:
-    """The motion of a clip in each frame, as filmed and mirrored: 2 F STATE."""
-    moves = torch.from_numpy(states(facts))
-    return torch.stack([moves, moves * torch.from_numpy(MIRROR)])
-
-
-def motion_of(facts: dict[str, Any], codec: Codec) -> Tensor:
-    """The motion of a clip, as filmed and mirrored, in the codec's latent steps: 2 T CHANNELS."""
-    return codec.steps(moves_of(facts), PARTS).flatten(2)
-
-
-def looks_of(facts: dict[str, Any]) -> Tensor:
-    """What the things of a clip are: THINGS LOOKS."""
-    return torch.from_numpy(looks((thing["subject"], thing["colour"], thing["height"]) for thing in facts["things"]))
-
-
-def setting_of(facts: dict[str, Any]) -> Tensor:
-    """Place and light of a clip: SETTING."""
-    return torch.from_numpy(setting(facts["scene"]["place"], facts["scene"]["light"]))
-
-
-def scenery_of(facts: dict[str, Any]) -> Tensor:
-    """What stands around the stage of a clip: LANDMARKS LANDMARK."""
-    swing = any(thing["action"] == "swings" for thing in facts["scene"]["things"])
-    return torch.from_numpy(scenery.told(facts["scene"]["place"], facts["scene"]["seed"], swing=swing))
-
-
-@torch.inference_mode()
-def encode_shards(folder: Path, codec: Codec, field: LightField | None) -> Path:
-    """Encodes every finished shard that has no latents yet, and its sketches; returns the latents' folder.
-
-    Footage has no sketches. Raises UserError for clips of worlds without a light field.
-    """
-    out = folder / f"latents-{encoder_hash(codec)}-{field_hash(field) if field else 'untold'}"
-    for shard in shard_paths(folder):
-        path = out / f"{shard.stem}.safetensors"
-        if path.exists():
-            continue
-        tensors: dict[str, Tensor] = {}
-        facts: dict[str, Any] = {}
-        for item in iter_clips(folder, shards=[shard]):
-            video = torch.from_numpy(item.clip.frames)[None]
-            grid = codec.grid(len(item.clip.frames), *item.clip.size[::-1], item.clip.fps)
-            tensors[item.key] = codec.encode(video.float() / 127.5 - 1).to(torch.bfloat16)
-            if is_world(item.facts):
-                if field is None:
-                    raise UserError(f"{shard.name} holds clips of worlds", "give the light field: --field FILE")
-                told = _told(item.key, item.facts, codec, field, grid)
-                tensors |= {f"{item.key}.{name}": tensor for name, tensor in zip(TOLD, told, strict=True)}
-            facts[item.key] = {"captions": said(item.key, item.facts), "seconds_per_step": grid.seconds_per_step}
-        write_tensors(path, tensors, {"facts": json.dumps(facts)})
-    return out
-
-
-def _told(key: str, facts: dict[str, Any], codec: Codec, field: LightField, grid: Grid) -> tuple[Tensor, ...]:
-    """What is told of a clip of a world, in the order of TOLD."""
-    draw = stream(0, "untold", key)
-    motion = codec.steps(torch.from_numpy(states(facts))[None], PARTS).flatten(2)
-    looks = looks_of(facts) * torch.from_numpy(draw.random((THINGS, 1)) >= UNTOLD)
-    where, around = setting_of(facts), scenery_of(facts)
-    where, around = (told * float(draw.random() >= UNTOLD) for told in (where, around))
-    shape = codec.shape(grid)
-    beat = beats(torch.from_numpy(clock(facts)))
-    beat = torch.cat([beat, beat[-1:].expand(shape[0] - len(beat), -1)])
-    sketch = codec.encode(field.video(motion, looks[None], where[None], around[None], beat, shape))
-    return sketch.to(torch.bfloat16), motion[0], looks, where, around
 
 
 @dataclass

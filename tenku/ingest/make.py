@@ -53,8 +53,9 @@ class Report:
     silent: int = 0  # of them, clips of which nothing is said
 
 
-def ingest(given: Sequence[Given], out: Path, recipe: Recipe, named: Sequence[str], workers: int) -> Report:
-    """Brings files into a folder of shards. named: licences that the user vouches for.
+def ingest(given: Sequence[Given], out: Path, recipe: Recipe, named: Sequence[str], workers: int,
+           cluster: str = "") -> Report:
+    """Brings files into a folder of shards. named: licences that the user vouches for; cluster: `pool.spread`.
 
     Raises UserError where the folder was begun with another recipe, where nothing may be used, and where a captioner
     does not answer; what was done by then stays.
@@ -74,12 +75,13 @@ def ingest(given: Sequence[Given], out: Path, recipe: Recipe, named: Sequence[st
                         "say its licence in sources.csv or with --license (docs/data.md)")
     packed = _packed(out, book)
     # What could not be decoded is tried again: a machine may have been too busy.
-    _look_at([file for file in good if (record(folder, file.source.sha256) or ("new",))[0]], recipe, folder, workers)
+    unseen = [file for file in good if (record(folder, file.source.sha256) or ("new",))[0]]
+    _look_at(unseen, recipe, folder, workers, cluster)
     good = without_doubles([_known(file, folder) for file in good], dict(recipe.limits).get("alike"))
     fresh = [(file, clip) for file in good for clip in file.clips if not clip.reason and clip.key not in packed]
     lost = {file.source.sha256: file for file, _ in fresh  # left out before, for what is gone now
             if not stem(folder, file.source.sha256).with_suffix(".tar").exists()}
-    _look_at(list(lost.values()), recipe, folder, workers)
+    _look_at(list(lost.values()), recipe, folder, workers, cluster)
     report = Report([*good, *(file for file in files if file.refused)], len(fresh))
     stream, number, planned = _pictures(fresh, folder), _next(out), len(packed) + len(fresh)
     while some := list(islice(stream, SHARD)):
@@ -139,11 +141,11 @@ def _admitted(given: Sequence[Given], book: Ledger) -> list[File]:
     return [*found.values(), *refused]
 
 
-def _look_at(files: Sequence[File], recipe: Recipe, folder: Path, workers: int) -> None:
-    jobs = [Job(file.path, file.source.sha256, recipe, folder) for file in files if file.path]
+def _look_at(files: Sequence[File], recipe: Recipe, folder: Path, workers: int, cluster: str) -> None:
+    jobs = [Job(file.path.resolve(), file.source.sha256, recipe, folder.resolve()) for file in files if file.path]
     if jobs:
         with tqdm(total=len(jobs), desc="looking", unit="file", disable=None, leave=False) as bar:
-            for _ in spread(prepare, jobs, workers):
+            for _ in spread(prepare, jobs, workers, cluster):
                 bar.update()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenku.data.latents import is_world
+from tenku.data.encoding import is_world
 from tenku.data.shards import iter_clips
 from tenku.evaluation.probe import FIELDS, TIMES, expected
 from tenku.evaluation.sight import COLUMNS, FRAMES, HEIGHT, ROWS, SECONDS, STILLS, WIDTH, Backbone, Sight, sight

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tenku import rng
 from tenku.config import LightFieldConfig
-from tenku.data.latents import is_world, looks_of, scenery_of, setting_of
+from tenku.data.encoding import is_world, looks_of, scenery_of, setting_of
 from tenku.data.shards import iter_clips, shard_paths
 from tenku.errors import UserError
 from tenku.model.lightfield import LightField

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tenku.config import TRANSFORMER_PRESETS
-from tenku.data.latents import Latents, encoder_hash, field_hash
+from tenku.data.encoding import encoder_hash, field_hash
+from tenku.data.latents import Latents
 from tenku.errors import UserError
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.model.codec import Codec

@@ -3,9 +3,6 @@ it was interrupted: clip i of seed S is a pure function of (S, i) and the recipe
 
 from __future__ import annotations
 
-import concurrent.futures
-import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +14,7 @@ import numpy as np
 
 from tenku import __version__
 from tenku.data import ledger
-from tenku.data.pool import quiet
+from tenku.data.pool import spread
 from tenku.data.shards import ShardWriter, sweep
 from tenku.errors import UserError
 from tenku.rng import stream
@@ -94,9 +91,12 @@ def shard_path(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.tar"
 
 
-def make(recipe: Recipe, folder: Path, workers: int, progress: Callable[[int, int, int], None]) -> dict[str, Any]:
+def make(
+    recipe: Recipe, folder: Path, workers: int, progress: Callable[[int, int, int], None], cluster: str = ""
+) -> dict[str, Any]:
     """Renders what is missing of a recipe. `progress(done, all, frames)` is called after every shard.
 
+    cluster: address of a Ray cluster, whose machines see the folder at the same path.
     Returns a summary. Raises UserError when the folder holds another recipe's clips, or when EGL is missing.
     """
     if recipe.clips < 1 or workers < 1:
@@ -111,16 +111,9 @@ def make(recipe: Recipe, folder: Path, workers: int, progress: Callable[[int, in
     done, frames, began = count - len(numbers), 0, time.monotonic()
     _write_ledger(recipe, folder)
     progress(done, count, frames)
-    context = multiprocessing.get_context("spawn")  # OpenGL and fork do not mix
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet) as pool:
-        jobs = [pool.submit(make_shard, recipe, n, shard_path(folder, n)) for n in numbers]
-        try:
-            for job in concurrent.futures.as_completed(jobs):
-                frames, done = frames + job.result(), done + 1
-                progress(done, count, frames)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    for made in spread(_make, [(recipe, n, shard_path(folder.resolve(), n)) for n in numbers], workers, cluster):
+        frames, done = frames + made, done + 1
+        progress(done, count, frames)
     _write_ledger(recipe, folder)
     seconds = time.monotonic() - began
     return {
@@ -135,10 +128,8 @@ def make(recipe: Recipe, folder: Path, workers: int, progress: Callable[[int, in
     }
 
 
-def _quiet() -> None:
-    quiet()
-    os.environ["MUJOCO_GL"] = "egl"
-    os.environ.setdefault("LP_NUM_THREADS", "0")
+def _make(job: tuple[Recipe, int, Path]) -> int:
+    return make_shard(*job)
 
 
 def _whole(recipe: Recipe, folder: Path, number: int) -> bool:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tenku.data.latents import Latents, caption_batch, encoder_hash, field_hash
+from tenku.data.encoding import encoder_hash, field_hash
+from tenku.data.latents import Latents, caption_batch
 from tenku.data.shards import shard_paths
 from tenku.engines.bundled import Engine
 from tenku.errors import UserError

@@ -47,6 +47,7 @@ KEPT = 8  # every so many-th shard, and real clip, is kept to find out how score
 STRAY = 0.001  # share of clips that others made, of which it may be wrong
 MISSED = 0.02  # share of ours that may be told to be others'
 DECAY = 0.02  # of the weights
+SETTLING = 20  # batches from which norms take their means
 
 
 @dataclass(frozen=True)
@@ -72,22 +73,20 @@ class ClassifierTraining:
 
 
 class Network(nn.Module):
-    """The network as it is trained: `planes` of moments, E H W C, to logits E."""
+    """The network as it is trained: `planes` of moments, E H W C, to logits E. What it ships has no norms any more."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, width, 3, stride, 1)
+            nn.Conv2d(before, width, 3, stride, 1, bias=False)
             for before, width, stride in zip((PLANES, *widths), widths, STRIDES, strict=False))
-        for convolution in self.convolutions:
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")  # type: ignore[arg-type]
-            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
         self.last = nn.Linear(2 * widths[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 3, 1, 2)
-        for convolution in self.convolutions:
-            x = F.relu(convolution(x))
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = F.relu(norm(convolution(x)))
         x = x.float()
         pooled = torch.cat([x.mean((2, 3)), (x.var((2, 3), correction=0) + 1e-8).sqrt()], 1)
         found: Tensor = self.last(pooled)[:, 0]
@@ -101,10 +100,14 @@ class Network(nn.Module):
             total += 2.0 * side * side * convolution.weight.numel()  # type: ignore[operator]
         return total
 
+    @torch.no_grad()
     def tensors(self) -> dict[str, Tensor]:
-        """By the names that provenance/classifier.py knows, as float16."""
-        found = {f"{i}.{name}": p for i, c in enumerate(self.convolutions) for name, p in c.named_parameters()}
-        found |= {f"last.{name}": p for name, p in self.last.named_parameters()}
+        """By the names that provenance/classifier.py knows, as float16: norms have gone into the convolutions."""
+        found = {f"last.{name}": p for name, p in self.last.named_parameters()}
+        for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
+            found[f"{number}.weight"] = convolution.weight * scale[:, None, None, None]  # type: ignore[index]
+            found[f"{number}.bias"] = norm.bias - norm.running_mean * scale  # type: ignore[operator]
         return {name: p.detach().half() for name, p in found.items()}
 
 
@@ -296,7 +299,18 @@ def train_classifier(args: ClassifierTraining, on_step: Callable[[int], None] | 
             on_step(step)
     run.close()
     ema.copy_to(network)
+    settle(network, examples, args)
     return publish(network, library, run.flops)
+
+
+@torch.no_grad()
+def settle(network: Network, examples: Examples, args: ClassifierTraining) -> None:
+    """The norms' means and deviations under the averaged weights."""
+    for norm in network.norms:
+        norm.reset_running_stats()  # type: ignore[operator]
+        norm.momentum = None  # the mean over all that follows
+    for number in range(SETTLING):
+        network(batch(examples, args.steps + number, args)[0])
 
 
 def publish(network: Network, library: Library, flops: float) -> Path:

@@ -21,11 +21,11 @@ PACKAGE = REPO / "tenku"
 # Reading order: a module imports from its own line and from those above it. The longest prefix counts.
 LAYERS = [
     "errors", "types", "config", "catalogue", "rng", "media", "growing", "spans", "sound", "credentials", "untrusted",
-    "inputs", "request", "data.ledger", "data.cluster", "data.pool", "data.shards", "world", "director", "data", "model", "sampling",
-    "engines", "sampling.window", "sampling.plain", "sampling.moves", "sampling.known", "sampling.circle",
-    "sampling.generate",
-    "provenance", "disguise", "moderation", "policy", "film", "api", "evaluation.attacks", "evaluation.sheet",
-    "evaluation.sight", "evaluation.probe", "ingest", "training", "evaluation", "serving", "cli", "__main__",
+    "inputs", "request", "data.ledger", "data.cluster", "data.pool", "data.shards", "world", "director", "data",
+    "model", "sampling", "engines", "sampling.window", "sampling.plain", "sampling.moves", "sampling.known",
+    "sampling.circle", "sampling.generate", "provenance", "disguise", "moderation", "policy", "film", "api",
+    "evaluation.attacks", "evaluation.sheet", "evaluation.sight", "evaluation.probe", "ingest", "training",
+    "evaluation", "serving", "cli", "__main__",
 ]
 # need no network at all
 ABOVE_THE_MODEL = {"errors", "types", "config", "catalogue", "rng", "media", "inputs", "request", "world"}

@@ -194,6 +194,18 @@ def test_what_costs_more_waits_longer_for_its_next_turn(db):
     assert order.index("heavy", order.index("heavy") + 1) >= 4  # three light ones between two heavy ones
 
 
+def test_a_share_of_three_is_three_turns_for_one(db):
+    for _ in range(8):
+        jobs.submit(db, new("small"))
+        jobs.submit(db, new("large"), limits=Limits(share=3))
+    order = []
+    while job := jobs.claim(db, "w", MODELS):
+        order.append(job["tenant"])
+        jobs.complete(db, job, {}, {}, None)
+    assert order[:8].count("large") == 6
+    assert len(order) == 16
+
+
 def test_priority_goes_first(db):
     jobs.submit(db, new(priority=-1))
     jobs.submit(db, new("bob"))

@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--waiting", metavar="N", help="videos that may wait or run at once (default: no limit)")
     add.add_argument("--daily", metavar="N", help="videos in 24 hours (default: no limit)")
     add.add_argument("--storage", metavar="MB", help="megabytes of videos and files that are kept (default: no limit)")
+    add.add_argument("--share", default="1", metavar="N",
+                     help="turns that it gets for one of another's, while both wait (default 1)")
     listed = verbs.add_parser("list", help="show the keys, not their secrets", allow_abbrev=False)
     listed.add_argument("--json", action="store_true", help="as JSON")
     revoke = verbs.add_parser("revoke", help="end a key at once", allow_abbrev=False)
@@ -44,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
                                      ("storage", arguments.storage))]
         _, secret = add_key(db, arguments.label, tenant=arguments.tenant,
                             scopes=arguments.scope or ("read", "write"), most_waiting=limits[0], most_daily=limits[1],
-                            most_bytes=limits[2] and limits[2] * 10**6)
+                            most_bytes=limits[2] and limits[2] * 10**6, share=whole("share", arguments.share, 1, 127))
         print(secret)
     elif arguments.verb == "revoke":
         revoke_key(db, arguments.id)
@@ -58,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _row(key: Mapping[str, Any]) -> tuple[str, ...]:
     limits = [f"{key[limit]} {what}" for limit, what in (("most_waiting", "waiting"), ("most_daily", "a day"))
-              if key[limit] is not None]
+              if key[limit] is not None] + ([f"{key['share']} turns"] if key["share"] > 1 else [])
     most = "" if key["most_bytes"] is None else f" of {key['most_bytes'] / 1e6:.1f}"
     return (key["id"], time.strftime("%Y-%m-%d", time.localtime(key["created_at"])),
             "revoked" if key["revoked_at"] else ",".join(key["scopes"]), f"{key['kept'] / 1e6:.1f}{most} MB",

@@ -45,7 +45,7 @@ HEADERS = {
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
 
-_VALID = select(keys.c.tenant, keys.c.scopes, keys.c.most_waiting, keys.c.most_daily, keys.c.most_bytes,
+_VALID = select(keys.c.tenant, keys.c.scopes, keys.c.most_waiting, keys.c.most_daily, keys.c.most_bytes, keys.c.share,
                 keys.c.name, keys.c.id).where(keys.c.hash == bindparam("hash"), keys.c.revoked_at.is_(None))
 _REVOKED = select(keys.c.id).where(keys.c.id == bindparam("id"), keys.c.revoked_at.is_not(None))
 
@@ -65,25 +65,27 @@ class Caller:
     most_waiting: int | None = None
     most_daily: int | None = None
     most_bytes: int | None = None
+    share: int = 1
     name: str = ""  # of the key; rules of the policy may be for some keys only
     key: str = ""  # its id; "" where none is needed
 
     def limits(self, most_queued: int) -> Limits:
         """What the caller may have waiting."""
-        return Limits(self.most_waiting, self.most_daily, self.most_bytes, most_queued)
+        return Limits(self.most_waiting, self.most_daily, self.most_bytes, most_queued, self.share)
 
 
 def add_key(
     db: Database, name: str, *, tenant: str = "", scopes: Sequence[str] = ("read", "write"),
-    most_waiting: int | None = None, most_daily: int | None = None, most_bytes: int | None = None,
+    most_waiting: int | None = None, most_daily: int | None = None, most_bytes: int | None = None, share: int = 1,
 ) -> tuple[str, str]:
     """Makes a key; returns its id and the secret, which is kept nowhere. tenant "": one of its own.
+    share: how many turns it gets for one of another's, while both wait.
 
     Raises UserError for an unknown scope or a limit below 1.
     """
     if wrong := [scope for scope in scopes if scope not in SCOPES]:
         raise UserError(f"no such scope: {wrong[0][:40]!r}", f"one of {', '.join(SCOPES)}")
-    if any(limit is not None and limit < 1 for limit in (most_waiting, most_daily, most_bytes)):
+    if any(limit is not None and limit < 1 for limit in (most_waiting, most_daily, most_bytes, share)):
         raise UserError("a limit must be at least 1", "leave it out for none")
     if not 1 <= len(name) <= 80 or len(tenant) > 40:
         raise UserError("a key's name has 1 to 80 characters, a tenant's at most 40", "give a shorter one")
@@ -91,7 +93,8 @@ def add_key(
     with db.write() as connection:
         connection.execute(insert(keys).values(
             id=name_id, hash=_hash(secret), tenant=tenant or name_id, name=name, scopes=list(scopes),
-            most_waiting=most_waiting, most_daily=most_daily, most_bytes=most_bytes, created_at=db.clock))
+            most_waiting=most_waiting, most_daily=most_daily, most_bytes=most_bytes, share=share,
+            created_at=db.clock))
     return name_id, secret
 
 

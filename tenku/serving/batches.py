@@ -155,7 +155,7 @@ def create_batch(call: Call, fields: Fields) -> Response:
         _allow(service.db, connection, caller, len(new))
         added = sum(file["bytes"] for one in new for file in (one.inputs or {}).values())
         check_bytes(connection, caller.tenant, caller.most_bytes, added)
-        jobs.submit_all(service.db, connection, new)
+        jobs.submit_all(service.db, connection, new, caller.share)
         connection.execute(insert(batches).values(
             id=name, tenant=caller.tenant, input=source, status="in_progress", rows=rows,
             metadata=fields.get("metadata"), created_at=service.db.clock))

@@ -148,6 +148,7 @@ keys = Table(
     Column("most_waiting", Integer),  # jobs that may wait or run at once; null: no limit
     Column("most_daily", Integer),  # jobs a day; null: no limit
     Column("most_bytes", BigInteger),  # that are kept; null: no limit
+    Column("share", Integer, nullable=False, default=1, server_default="1"),  # turns for one of another's
     _created(),
     Column("revoked_at", Float),
 )
@@ -241,8 +242,13 @@ def _three(connection: Connection) -> None:
         frames=1))
 
 
+def _four(connection: Connection) -> None:
+    """Version 4: keys with a share of the workers."""
+    connection.exec_driver_sql("ALTER TABLE keys ADD COLUMN share INTEGER DEFAULT 1 NOT NULL")
+
+
 # What brings an older database up to date, one function a version: MIGRATIONS[0] leads from version 1 to 2.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_two, _three)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_two, _three, _four)
 VERSION = 1 + len(MIGRATIONS)
 
 

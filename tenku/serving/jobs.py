@@ -76,16 +76,16 @@ def _submit(db: Database, new: New, key: str | None, repeat: bool, limits: Limit
         if found := _repeated(db, connection, new, key, repeat):
             return found
         quota.check(db, connection, new.tenant, limits, _bytes(new.inputs))
-        row = _insert(db, connection, new)
+        row = _insert(db, connection, new, limits.share)
         if key:
             connection.execute(insert(requests).values(tenant=new.tenant, key=key, fingerprint=new.fingerprint,
                                                        job=row["id"], at=row["created_at"]))
         return row
 
 
-def submit_all(db: Database, connection: Connection, new: Sequence[New]) -> list[Job]:
+def submit_all(db: Database, connection: Connection, new: Sequence[New], share: int = 1) -> list[Job]:
     """Accepts the jobs of a batch inside somebody's transaction; a batch may wait without limit."""
-    return [_insert(db, connection, one) for one in new]
+    return [_insert(db, connection, one, share) for one in new]
 
 
 def _repeated(db: Database, connection: Connection, new: New, key: str | None, repeat: bool) -> Job | None:
@@ -111,13 +111,13 @@ def _repeated(db: Database, connection: Connection, new: New, key: str | None, r
     return dict(row) if row else None
 
 
-def _insert(db: Database, connection: Connection, new: New) -> Job:
+def _insert(db: Database, connection: Connection, new: New, share: int) -> Job:
     """Start-time fair queueing (Goyal, Vin, Cheng 1996): a tenant's next job begins, in virtual time, where its last
-    one ends, so tenants take turns in proportion to the work and not to how much they ask for."""
+    one ends, so tenants take turns in proportion to the work and to their share, not to how much they ask for."""
     running, first = connection.execute(select(
         func.max(case((jobs.c.status == "in_progress", jobs.c.turn))),
         func.min(case((jobs.c.status == "queued", jobs.c.turn)))).where(jobs.c.status.in_(ACTIVE))).one()
-    last = connection.execute(select(func.max(jobs.c.turn + jobs.c.work)).where(
+    last = connection.execute(select(func.max(jobs.c.turn + jobs.c.work / share)).where(
         jobs.c.tenant == new.tenant, jobs.c.status.in_(ACTIVE))).scalar_one()
     virtual = running if running is not None else first if first is not None else 0.0
     row = connection.execute(insert(jobs).values(

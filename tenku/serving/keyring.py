@@ -16,7 +16,7 @@ from tenku.serving.service import Fields, service_of
 
 KeyId = Annotated[str, Path(pattern=r"^key_[0-9a-f]{12}$", examples=["key_0123456789ab"])]
 
-LIMITS = {"most_waiting": 31, "most_daily": 31, "most_bytes": 63}  # and in how many bits they are kept
+LIMITS = {"most_waiting": 31, "most_daily": 31, "most_bytes": 63, "share": 7}  # and in how many bits they are kept
 
 
 def list_keys(call: Call) -> Response:
@@ -26,7 +26,7 @@ def list_keys(call: Call) -> Response:
 
 
 def create_key(call: Call, fields: Fields) -> Response:
-    """Makes a key: name, scopes, most_waiting, most_daily, most_bytes. The answer holds the secret, this once."""
+    """Makes a key: name, scopes, most_waiting, most_daily, most_bytes, share. The answer has the secret, this once."""
     service, _ = service_of(call)
     refuse_unknown(fields, ("name", "scopes", *LIMITS))
     name, scopes = fields.get("name"), fields.get("scopes", ["read", "write"])
@@ -39,7 +39,7 @@ def create_key(call: Call, fields: Fields) -> Response:
         if not fine:
             raise ApiError(400, f"{param} cannot be so", code="invalid_value", param=param)
     id_, secret = add_key(service.db, str(name).strip(), scopes=sorted(set(scopes), key=SCOPES.index),
-                          **limits)
+                          **{name: value for name, value in limits.items() if value is not None})
     made = next(row for row in all_keys(service.db) if row["id"] == id_)
     return JSONResponse({**_key(made), "key": secret})
 

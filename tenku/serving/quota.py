@@ -25,6 +25,7 @@ class Limits:
     most_daily: int | None = None  # of the tenant, in 24 hours
     most_bytes: int | None = None  # of the tenant, kept
     most_queued: int = 1000  # of all tenants
+    share: int = 1  # of the workers, against that of others who wait
 
 
 def check(db: Database, connection: Connection, tenant: str, limits: Limits, adds: int) -> None:

@@ -35,7 +35,7 @@ BODIES: dict[str, tuple[dict[str, Schema], tuple[str, ...]]] = {
     "create_film": ({"storyboard": {"type": ["object", "string"]}, "parent": _TEXT, "model": _TEXT}, ("storyboard",)),
     "direct_prompt": ({"prompt": {"type": "string"}, "seed": _ANY_NUMBER}, ("prompt",)),
     "create_key": ({"name": {"type": "string"}, "scopes": {"type": "array"}, "most_waiting": _ANY_NUMBER,
-                    "most_daily": _ANY_NUMBER, "most_bytes": _ANY_NUMBER}, ("name",)),
+                    "most_daily": _ANY_NUMBER, "most_bytes": _ANY_NUMBER, "share": _ANY_NUMBER}, ("name",)),
     "open_session": ({"key": {"type": "string"}}, ("key",)),
     "verify_file": ({"file": {"type": "string", "format": "binary"}}, ("file",)),
     "upload_file": ({"file": {"type": "string", "format": "binary"},

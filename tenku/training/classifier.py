@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -83,9 +84,13 @@ class Network(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
         self.last = nn.Linear(2 * widths[-1], 1)
 
+    def layers(self) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+        """Each convolution, and the norm behind it."""
+        return cast(list[tuple[nn.Conv2d, nn.BatchNorm2d]], list(zip(self.convolutions, self.norms, strict=True)))
+
     def forward(self, x: Tensor) -> Tensor:
         x = x.permute(0, 3, 1, 2)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+        for convolution, norm in self.layers():
             x = F.relu(norm(convolution(x)))
         x = x.float()
         pooled = torch.cat([x.mean((2, 3)), (x.var((2, 3), correction=0) + 1e-8).sqrt()], 1)
@@ -95,19 +100,20 @@ class Network(nn.Module):
     def flops(self) -> float:
         """Forward FLOPs for one example."""
         total, side = 0.0, SIDE
-        for convolution, stride in zip(self.convolutions, STRIDES, strict=True):
+        for (convolution, _), stride in zip(self.layers(), STRIDES, strict=True):
             side = -(-side // stride)
-            total += 2.0 * side * side * convolution.weight.numel()  # type: ignore[operator]
+            total += 2.0 * side * side * convolution.weight.numel()
         return total
 
     @torch.no_grad()
     def tensors(self) -> dict[str, Tensor]:
         """By the names that provenance/classifier.py knows, as float16: norms have gone into the convolutions."""
-        found = {f"last.{name}": p for name, p in self.last.named_parameters()}
-        for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            scale = norm.weight * (norm.running_var + norm.eps).rsqrt()  # type: ignore[operator]
-            found[f"{number}.weight"] = convolution.weight * scale[:, None, None, None]  # type: ignore[index]
-            found[f"{number}.bias"] = norm.bias - norm.running_mean * scale  # type: ignore[operator]
+        found: dict[str, Tensor] = {f"last.{name}": p for name, p in self.last.named_parameters()}
+        for number, (convolution, norm) in enumerate(self.layers()):
+            mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+            scale = norm.weight * (variance + norm.eps).rsqrt()
+            found[f"{number}.weight"] = convolution.weight * scale[:, None, None, None]
+            found[f"{number}.bias"] = norm.bias - mean * scale
         return {name: p.detach().half() for name, p in found.items()}
 
 
@@ -306,8 +312,8 @@ def train_classifier(args: ClassifierTraining, on_step: Callable[[int], None] | 
 @torch.no_grad()
 def settle(network: Network, examples: Examples, args: ClassifierTraining) -> None:
     """The norms' means and deviations under the averaged weights."""
-    for norm in network.norms:
-        norm.reset_running_stats()  # type: ignore[operator]
+    for _, norm in network.layers():
+        norm.reset_running_stats()
         norm.momentum = None  # the mean over all that follows
     for number in range(SETTLING):
         network(batch(examples, args.steps + number, args)[0])

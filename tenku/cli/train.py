@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--groups", type=int, help="groups of one shape a step, each on a core of its own")
             sub.add_argument("--start", type=Path, help=f"{'transformer' if kind == 'video' else kind}.safetensors "
                              "to start from")
-            sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
+            _add_ways(sub)
             if kind == "video":
                 sub.add_argument("--field", type=Path, help="lightfield.safetensors, for worlds; footage has none")
         elif kind == "classifier":
@@ -64,13 +65,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--through", type=int, help="clips that are also seen through the codec")
 
 
+def _add_ways(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--compile", action="store_true", help="torch.compile; wants a C++ compiler")
+    sub.add_argument("--recompute", action="store_true",
+                     help="work activations out again in the backward pass: less memory, a third more work")
+    sub.add_argument("--workers", type=int, help="threads that draw groups ahead")
+    sub.add_argument("--shard", action="store_true", help="divide weights and state among torchrun's ranks (FSDP2)")
+    sub.add_argument("--split", type=int, metavar="RANKS",
+                     help="ranks that share the tokens of each group (context parallelism)")
+
+
 def run(args: argparse.Namespace) -> int:
     """Runs one script. Every number that makes no sense is refused before any work."""
     for name in ("steps", "batch", "crop", "frames", "clips", "tokens", "groups", "pictures", "through",
-                 "versions"):
+                 "versions", "split"):
         value = getattr(args, name, None)
         if value is not None and value < 1:
             raise UserError(f"--{name} cannot be {value}", "give a positive whole number")
+    if (getattr(args, "workers", None) or 0) < 0:
+        raise UserError(f"--workers cannot be {args.workers}", "0, or how many threads")
+    if args.kind not in ("video", "motion") and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(f"tenku train {args.kind} works in one process", "the same command without torchrun")
     if args.rate is not None and not 0 < args.rate < 1:
         raise UserError(f"--rate cannot be {args.rate}", "a learning rate such as 1e-3")
     if args.kind == "codec":
@@ -107,5 +122,7 @@ def _go(args: argparse.Namespace, settings: Any, script: Any) -> int:
             default = "" if field.default is MISSING or getattr(chosen, field.name) == field.default else "  (given)"
             print(f"{field.name:10} {getattr(chosen, field.name)}{default}")
         return 0
-    print(script(chosen))
+    path = script(chosen)
+    if os.environ.get("RANK", "0") == "0":
+        print(path)
     return 0

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from tenku.model.patches import Grid, scale_of
 from tenku.world.captions import REGISTERS
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
+First = Callable[[Callable[[], list[str]]], list[str]]  # has one of several ranks work, and tells all what it found
 
 CLOSE = 0.6  # share of groups that hold only what is around a thing, step by step: few tokens of a picture show one
 ACROSS = (3, 5)  # least and one more than most rows and columns of what is around a thing
@@ -158,9 +159,11 @@ def around(spots: Tensor, part: Grid, grid: Grid, draw: np.random.Generator) -> 
 class Latents(Pool):
     """Everything of a folder that is encoded so far. No mirror images: light comes from one side, and so do shadows."""
 
-    def __init__(self, folder: Path, codec: Codec, field: LightField | None) -> None:
+    def __init__(
+        self, folder: Path, codec: Codec, field: LightField | None, first: First = lambda work: work()
+    ) -> None:
         super().__init__()
-        self.folder, self.codec, self.field = folder, codec, field
+        self.folder, self.source, self.first = folder, (folder, codec, field), first
         self.read: set[str] = set()
         self.facts: dict[Bucket, list[tuple[Tensor, ...]]] = {}  # of each clip what TOLD names; () of footage
         self.refresh()
@@ -169,11 +172,10 @@ class Latents(Pool):
 
     def refresh(self) -> int:
         """Takes in shards finished since the last call; returns the number of clips held."""
-        out = encode_shards(self.folder, self.codec, self.field)
-        for path in sorted(out.glob("*.safetensors")):
-            if path.name in self.read:
+        for path in self.first(lambda: sorted(map(str, encode_shards(*self.source).glob("*.safetensors")))):
+            if path in self.read:
                 continue
-            tensors, header = read_tensors(path)
+            tensors, header = read_tensors(Path(path))
             for key, facts in json.loads(header["facts"]).items():
                 latents = tensors[key]
                 _, steps, rows, columns, _ = latents.shape
@@ -181,7 +183,7 @@ class Latents(Pool):
                 self.add(bucket, latents, facts["captions"])
                 told = tuple(tensors[f"{key}.{name}"] for name in TOLD if f"{key}.{name}" in tensors)
                 self.facts.setdefault(bucket, []).append(told)
-            self.read.add(path.name)
+            self.read.add(path)
         return self.count
 
     def told(self, bucket: Bucket, picks: list[tuple[int, int]], grid: Grid, rows: Tensor | None) -> Tensor:

@@ -12,8 +12,10 @@ motion; behind that stands its sketch, the latents of what it looks like as far 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +23,9 @@ from torch import Tensor, nn
 
 from tenku.config import TransformerConfig
 from tenku.model.checkpoint import load_module, save_module
+
+if TYPE_CHECKING:
+    from tenku.model.spread import Division, Spread
 
 HEAD = 64  # dimensions of a head: 16 for time, 24 for rows, 24 for columns
 AXES = (16, 24, 24)
@@ -91,18 +96,27 @@ class Block(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.down.weight)
 
-    def forward(self, x: Tensor, shared: Tensor, turn: Rotary, context: KeyValue | None) -> tuple[Tensor, KeyValue]:
-        """x B N D, shared modulation B|1 S 6 D (N a multiple of S). Returns the new x, and its keys and values."""
+    def forward(
+        self, x: Tensor, shared: Tensor, turn: Rotary, context: KeyValue | None, among: Division | None = None
+    ) -> tuple[Tensor, KeyValue]:
+        """x B N D, shared modulation B|1 S 6 D (N a multiple of S). Returns the new x, and its keys and values.
+
+        Where tokens are divided among ranks, x is this rank's, and keys and values are of all tokens and its heads.
+        """
         mod = (shared + self.modulation)[:, :, None].unbind(3)  # six of B S 1 D
         h = _modulate(x, mod[0], mod[1])
         q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, HEAD)).unbind(2)  # B N H 64
         q = rotate(F.rms_norm(q, (HEAD,)) * self.qk_scale[0], turn).to(v.dtype).transpose(1, 2)
         k = rotate(F.rms_norm(k, (HEAD,)) * self.qk_scale[1], turn).to(v.dtype).transpose(1, 2)
         v = v.transpose(1, 2)
+        if among is not None:
+            q, k, v = among.heads(q, k, v)
         if context is None:
             seen = attention(q, k, v)
         else:
             seen = attention(q, torch.cat([context[0], k], 2), torch.cat([context[1], v], 2))
+        if among is not None:
+            seen = among.tokens(seen)
         x = x + _gate(self.out(seen.transpose(1, 2).flatten(2)), mod[2])
         gate, up = self.gate_up(_modulate(x, mod[3], mod[4])).chunk(2, -1)
         return x + _gate(self.down(F.silu(gate) * up), mod[5]), (k, v)
@@ -110,12 +124,12 @@ class Block(nn.Module):
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """RMS norm, then shift and scale (B S 1 D) each of S equal runs of the tokens."""
-    h = F.rms_norm(x, x.shape[-1:]).unflatten(1, (shift.shape[1], -1))
+    h = F.rms_norm(x, x.shape[-1:]).unflatten(1, (shift.shape[1], x.shape[1] // shift.shape[1]))
     return (h * (1 + scale) + shift).flatten(1, 2)
 
 
 def _gate(x: Tensor, gate: Tensor) -> Tensor:
-    return (x.unflatten(1, (gate.shape[1], -1)) * gate).flatten(1, 2)
+    return (x.unflatten(1, (gate.shape[1], x.shape[1] // gate.shape[1])) * gate).flatten(1, 2)
 
 
 class Transformer(nn.Module):
@@ -124,6 +138,7 @@ class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.spread: Spread | None = None  # among ranks, where tokens are divided
         d = config.width
         self.words = nn.Embedding(config.vocabulary, d)
         self.word_order = nn.Parameter(torch.zeros(config.max_words, d))
@@ -155,6 +170,10 @@ class Transformer(nn.Module):
             self.modulate.bias.zero_()
             self.modulate.bias.view(6, d)[[2, 5]] = 1.0
             self.kind[0, [2, 5]] = 1.0
+
+    def forward(self, work: Callable[[Transformer], Tensor]) -> Tensor:
+        """`work(self)`, inside whatever is hung on a module's call: FSDP2 brings the weights together there."""
+        return work(self)
 
     def see(self, told: Tensor) -> Seen:
         """What to make of what tokens are told and of their sketch, B N F + C: given to `context` and `velocity`."""
@@ -201,9 +220,13 @@ class Transformer(nn.Module):
             cos, sin = self._turn(known_positions, seen)
             turn = (torch.cat([word_turn[0].expand(len(cos), -1, -1), cos], 1),
                     torch.cat([word_turn[1].expand(len(sin), -1, -1), sin], 1))
+        among = None
+        if self.spread is not None:
+            among = self.spread.over(x.shape[1])
+            x, shared, turn = among.part(x), among.part(shared), (among.part(turn[0]), among.part(turn[1]))
         cache = []
         for block in self.blocks:
-            x, keyvalue = block(x, shared, turn, None)
+            x, keyvalue = block(x, shared, turn, None, among)
             cache.append(keyvalue)
         return cache
 
@@ -218,16 +241,22 @@ class Transformer(nn.Module):
         """
         condition = self._condition(sigma, scale)
         shared = self.modulate(condition).float().unflatten(-1, (6, -1))  # B S 6 D
+        among = None
+        if self.spread is not None:
+            among = self.spread.over(x.shape[1], sigma.shape[1])
+            x, positions = among.part(x), among.part(positions, positions.ndim - 2)
+            seen = seen and Seen(among.part(seen.added), among.part(seen.sketch), among.part(seen.shift))
         turn = self._turn(positions, seen)
         h = self._embed(x, positions, seen)
         for block, keyvalue in zip(self.blocks, context, strict=True):
-            h, _ = block(h, shared, turn, keyvalue)
+            h, _ = block(h, shared, turn, keyvalue, among)
         shift, scaling = self.leave_mod(condition)[:, :, None].chunk(2, -1)  # B S 1 D
         v = self.leave(_modulate(h, shift, scaling)).float()
-        if seen is None:
-            return v
-        lines = self.lines(condition)[:, :, None] * seen.sketch.unflatten(1, (condition.shape[1], -1))
-        return v + lines.flatten(1, 2)
+        if seen is not None:
+            runs = condition.shape[1]
+            sketch = seen.sketch.unflatten(1, (runs, v.shape[1] // runs))
+            v = v + (self.lines(condition)[:, :, None] * sketch).flatten(1, 2)
+        return v if among is None else among.whole(v)
 
     def save(self, path: Path, facts: dict[str, str] | None = None, *, half: bool = False) -> None:
         """Writes safetensors with the config in the header. `half` stores bfloat16."""

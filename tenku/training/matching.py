@@ -6,6 +6,7 @@ Legend: B clips, N canvas tokens, S noise slots, L words, C channels.
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from tenku import rng
 from tenku.config import TransformerConfig
@@ -25,7 +27,9 @@ from tenku.model.motion import FEATURES, beside, nearness
 from tenku.model.precision import autocast
 from tenku.model.text import BUCKET, Words
 from tenku.model.transformer import Transformer
+from tenku.training.deal import Deal, Drawn, one_thread
 from tenku.training.origin import Origin
+from tenku.training.ranks import Ranks
 from tenku.training.run import Ema, Optimizer, Run, learning_rate
 from tenku.world import captions as world_captions
 
@@ -46,26 +50,34 @@ class Fit:
     groups: int  # that the budget is divided into
     rate: float  # peak learning rate
     seed: int
-    compile: bool = False
+    ranks: Ranks
+    refresh: int = 0  # steps between looks for new shards; 0: none
 
 
 class Hands:
     """Twins of a model that share its weights and have gradients of their own, one for each group of a step.
 
     They work side by side, each on one thread: matrices of this size keep one core busier than two threads keep two.
-    Gradients are added in the order of the groups, so the sum has the same bits on any number of cores.
+    Gradients are added in the order of the groups, so the sum has the same bits on any number of cores. Those
+    `in_turn` are worked on one after the other, by the model itself.
     """
 
-    def __init__(self, model: Transformer, groups: int) -> None:
+    def __init__(self, model: Transformer, groups: int, *, in_turn: bool = False) -> None:
+        self.in_turn = in_turn
+        if in_turn:
+            self.twins = [model] * groups
+            return
         self.twins = [model, *(copy.deepcopy(model) for _ in range(groups - 1))]
         for twin in self.twins[1:]:
             for mine, shared in zip(twin.parameters(), model.parameters(), strict=True):
                 mine.data = shared.data
         cores = min(groups, torch.get_num_threads())
-        self.pool = ThreadPoolExecutor(cores, "group", initializer=_one_thread)
+        self.pool = ThreadPoolExecutor(cores, "group", initializer=one_thread)
 
     def gather(self, work: Callable[[Transformer, int], tuple[float, float]]) -> list[tuple[float, float]]:
         """`work(twin, group)` for every group, at once; the gradients that it leaves are added up in the model."""
+        if self.in_turn:
+            return [work(twin, group) for group, twin in enumerate(self.twins)]
         results = list(self.pool.map(work, self.twins, range(len(self.twins))))
         first, *others = (list(twin.parameters()) for twin in self.twins)
         for other in others:
@@ -76,9 +88,28 @@ class Hands:
         return results
 
 
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-    torch._dynamo.config.recompile_limit = 256  # a thread has settings of its own
+def hands_for(model: Transformer, ranks: Ranks, groups: int) -> Hands:
+    """Hands for so many groups a step, with the model on its device and divided as the run's ways ask."""
+    ranks.check(model.config)
+    model.to(ranks.device)
+    ways = ranks.ways
+    if ways.split > 1:
+        from tenku.model.spread import Spread
+
+        model.spread = Spread(ranks.split_group)
+    hands = Hands(model, groups, in_turn=ranks.in_turn)
+    for twin in dict.fromkeys(hands.twins):
+        for block in (*twin.text_blocks, *twin.blocks):
+            if ways.recompute:
+                block.forward = functools.partial(
+                    checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+            if ways.compile:
+                block.compile(dynamic=True)
+    if ways.shard:
+        from tenku.training.sharding import shard
+
+        shard(model, ranks.device.type)
+    return hands
 
 
 def vocabulary() -> Words:
@@ -114,12 +145,12 @@ def group_loss(model: Transformer, group: Group, words: Tensor, draw: np.random.
     data = group.data.repeat_interleave(again, 0)
     batch, tokens, _ = data.shape
     slots = group.runs if draw.random() < PER_STEP_NOISE else 1
-    sigma = flow.draw_sigmas(draw, (batch, slots), tokens)
-    noise = torch.from_numpy(draw.standard_normal(data.shape, dtype=np.float32))
+    sigma = flow.draw_sigmas(draw, (batch, slots), tokens).to(data.device)
+    noise = torch.from_numpy(draw.standard_normal(data.shape, dtype=np.float32)).to(data.device)
     each = sigma.repeat_interleave(tokens // slots, 1)
     x = flow.interpolate(data, noise, each)
     told = None if group.motion is None else group.motion.repeat_interleave(again, 0)
-    with autocast():
+    with autocast(data.device.type):
         before = None if group.known_motion is None else model.see(group.known_motion)
         context = model.context(words, group.known, group.known_positions, group.scale, before)
         each_context = [(k.repeat_interleave(again, 0), v.repeat_interleave(again, 0)) for k, v in context]
@@ -152,6 +183,17 @@ def _rows(captions: list[str], words: Words, most: int, draw: np.random.Generato
     return caption_batch(rows, BUCKET)
 
 
+def drawing(args: Fit, pool: Pool, words: Words, most: int) -> Callable[[int, int], Drawn]:
+    """What draws a group of a step: all of it follows from the seed, the step and the group's number."""
+
+    def drawn(step: int, part: int) -> Drawn:
+        draw = rng.stream(args.seed, args.path.stem, step, part)
+        group = pool.draw(draw, args.tokens // args.groups)
+        return Drawn(group, _rows(group.captions, words, most, draw), draw)
+
+    return drawn
+
+
 def fit(
     args: Fit, model: Transformer, pool: Pool, before_step: Callable[[int], object],
     on_saved: Callable[[int], object], on_step: Callable[[int], None] | None,
@@ -160,30 +202,31 @@ def fit(
 
     Calls `before_step(step)` before each step, `on_saved(step)` after each checkpoint, `on_step(step)` after each.
     """
-    run = Run(args.path.parent, args.steps)
+    ranks = args.ranks
+    parts = ranks.parts(args.groups)
+    ranks.agree(str(sorted((bucket, len(clips)) for bucket, clips in pool.clips.items())))
+    hands = hands_for(model, ranks, len(parts))
+    run = Run(args.path.parent, args.steps, ranks=ranks)
     optimizer, ema = Optimizer(model, args.rate, muon=("blocks.",)), Ema(model)
     step = run.resume(model, optimizer, ema, args.identity)
     words = vocabulary()
-    print(f"{args.path.stem}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
-          f"{len(words.words)} words, {pool.count} clips", flush=True)
-    hands = Hands(model, args.groups)
-    if args.compile:
-        for twin in hands.twins:
-            for block in (*twin.text_blocks, *twin.blocks):
-                block.compile(dynamic=True)
+    if ranks.leads:
+        print(f"{args.path.stem}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
+              f"{len(words.words)} words, {pool.count} clips", flush=True)
+    deal = Deal(drawing(args, pool, words, model.config.max_words), parts, args.steps, ranks.ways.workers, args.refresh)
 
-    def work(twin: Transformer, part: int) -> tuple[float, float]:
-        draw = rng.stream(args.seed, args.path.stem, step, part)
-        group = pool.draw(draw, args.tokens // args.groups)
-        rows = _rows(group.captions, words, model.config.max_words, draw)
-        loss, flops = group_loss(twin, group, rows, draw), group_flops(model, group, rows.shape[1])
-        loss = loss / args.groups
+    def work(twin: Transformer, hand: int) -> tuple[float, float]:
+        drawn = deal.take(step, parts[hand]).to(ranks.device)
+        flops = group_flops(model, drawn.group, drawn.words.shape[1])
+        loss = twin(lambda whole: group_loss(whole, drawn.group, drawn.words, drawn.draw)) / args.groups
         loss.backward()
         return float(loss.detach()), flops
 
     while step < args.steps:
         before_step(step)
+        deal.ahead(step)
         loss, flops = (sum(values) for values in zip(*hands.gather(work), strict=True))
+        ranks.add_up(optimizer.parameters)
         norm = optimizer.step(learning_rate(step, args.steps, args.rate))
         ema.update(step)
         run.log(step, flops, {"loss": loss, "norm": norm})
@@ -193,9 +236,11 @@ def fit(
             publish(model, ema, words, args,
                     {"flops": repr(run.flops), "steps": str(step), "longest": str(pool.longest)})
             run.leave_if_asked()
-            on_saved(step)
+            if ranks.leads:
+                on_saved(step)
         if on_step:
             on_step(step)
+    deal.close()
     run.close()
     return args.path
 
@@ -204,5 +249,7 @@ def publish(model: Transformer, ema: Ema, words: Words, args: Fit, facts: dict[s
     """Writes the averaged weights with their word table, ready to generate from."""
     average = Transformer(model.config)
     ema.copy_to(average)
+    if not args.ranks.leads:
+        return
     table = {"words": json.dumps(words.words), "lexicon": json.dumps(dict(words.lexicon))}
     args.origin.publish(args.path, average.save, {**table, **facts})

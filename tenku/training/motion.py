@@ -16,10 +16,11 @@ from tenku.errors import UserError
 from tenku.model.codec import Codec
 from tenku.training.matching import Fit, fit, fresh
 from tenku.training.origin import Origin
+from tenku.training.ranks import Ranks, Ways
 
 
 @dataclass(frozen=True)
-class MotionTraining:
+class MotionTraining(Ways):
     """A run of the network of motion."""
 
     data: Path  # folder of world shards
@@ -33,7 +34,6 @@ class MotionTraining:
     rate: float = 1e-3  # peak learning rate
     seed: int = 0
     start: Path | None = None  # a motion.safetensors to start from
-    compile: bool = False  # torch.compile: faster, wants a C++ compiler
 
     def identity(self) -> str:
         """What must be equal for a folder's run to be continued."""
@@ -52,5 +52,5 @@ def train_motion(args: MotionTraining, on_step: Callable[[int], None] | None = N
     model = fresh(MOTION_PRESETS[args.preset], args.seed, args.start)
     origin = Origin((args.data, *args.extra), args.start)
     job = Fit(args.out / "motion.safetensors", origin, args.identity(), args.steps, args.tokens, args.groups,
-              args.rate, args.seed, args.compile)
+              args.rate, args.seed, Ranks(args))
     return fit(job, model, pool, lambda step: None, lambda step: None, on_step)

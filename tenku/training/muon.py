@@ -58,7 +58,7 @@ class Muon(torch.optim.Optimizer):
             alike: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = defaultdict(list)
             for p in group["params"]:
                 if p.grad is not None:
-                    alike[len(p), p[0].numel()].append((p, p.grad))
+                    alike[len(p), p.numel() // len(p)].append((p, p.grad))
             for shape, pairs in alike.items():
                 wanted = []
                 for p, grad in pairs:
@@ -68,5 +68,12 @@ class Muon(torch.optim.Optimizer):
                     moving.lerp_(grad, 1 - group["momentum"])
                     wanted.append(grad.add(moving - grad, alpha=group["momentum"]).flatten(1))  # Nesterov
                 size = 0.2 * max(shape) ** 0.5  # root mean square of AdamW's update, Sec. 2.2 of arXiv:2502.16982
-                for (p, _), update in zip(pairs, orthogonal(torch.stack(wanted)), strict=True):
+                if hasattr(wanted[0], "to_local"):  # in pieces
+                    from tenku.training.sharding import local, orthogonal_pieces
+
+                    updates = orthogonal_pieces([local(x) for x in wanted], shape[0])
+                    pairs = [(local(p), grad) for p, grad in pairs]
+                else:
+                    updates = list(orthogonal(torch.stack(wanted)))
+                for (p, _), update in zip(pairs, updates, strict=True):
                     p.sub_(update.view(p.shape), alpha=group["lr"] * size)

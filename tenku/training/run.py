@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from tenku.errors import UserError
-from tenku.model.checkpoint import read_tensors, write_tensors
+from tenku.model.checkpoint import read_header, read_tensors, write_tensors
 from tenku.training.muon import Muon
+from tenku.training.ranks import Ranks, Ways
 
 CHECKPOINT_SECONDS = 600.0
 
@@ -49,7 +51,10 @@ class Optimizer:
 
     def step(self, rate: float, clip: float = 1.0) -> float:
         """Clips the gradient's norm, steps at that learning rate, clears the gradient. Returns the norm."""
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, clip, foreach=True))
+        total = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None], foreach=True)
+        total = total.full_tensor() if hasattr(total, "full_tensor") else total  # of all pieces
+        nn.utils.clip_grads_with_norm_(self.parameters, clip, total, foreach=True)
+        norm = float(total)
         for part in self.parts:
             for group in part.param_groups:
                 group["lr"] = rate
@@ -65,6 +70,15 @@ class Optimizer:
             for j, values in part.state_dict()["state"].items():
                 for name, value in values.items():
                     found[f"{i}.{j}.{name}"] = torch.as_tensor(value)
+        return found
+
+    def blank(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Zeros of the shapes that `state` will have under these names: whole, or in pieces as its parameters are."""
+        found = {}
+        for key in names:
+            i, j, name = key.split(".", 2)
+            parameter = self.parts[int(i)].param_groups[0]["params"][int(j)]
+            found[key] = torch.zeros(()) if name == "step" else torch.zeros_like(parameter)
         return found
 
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -100,26 +114,32 @@ class Ema:
         """Writes the average into a module of the same shape."""
         with torch.no_grad():
             for name, parameter in module.named_parameters():
-                parameter.copy_(self.average[name])
+                average = self.average[name]
+                parameter.copy_(average.full_tensor() if hasattr(average, "full_tensor") else average)
 
 
 class Run:
-    """A folder with `state.safetensors` (to resume), `log.jsonl` and TensorBoard files, and a line of progress."""
+    """A folder with `state.safetensors` (to resume), `log.jsonl` and TensorBoard files, and a line of progress.
 
-    def __init__(self, folder: Path, steps: int, *, tensorboard: bool = True) -> None:
+    Of several ranks each keeps its piece of the state, in `checkpoints/`, and the first shows how they get on. Either
+    kind of state is resumed by any number of ranks.
+    """
+
+    def __init__(self, folder: Path, steps: int, *, ranks: Ranks | None = None, tensorboard: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.steps = folder, steps
-        self.state_path = folder / "state.safetensors"
+        self.ranks = ranks or Ranks(Ways())
+        self.state_path, self.pieces = folder / "state.safetensors", folder / "checkpoints"
         self.started = self.shown = self.saved = time.monotonic()
         self.first_step = 0
         self.flops = self.session_flops = 0.0
         self._recent: list[float] = []
-        self._asked_to_stop = False
+        self._asked_to_stop = self._due = self._signalled = False  # the first two: all ranks know them alike
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, self._stop)
         self._board: Any = None
-        if tensorboard:
+        if tensorboard and self.ranks.leads:
             try:
                 from torch.utils.tensorboard import SummaryWriter
 
@@ -132,51 +152,102 @@ class Run:
 
         Raises UserError if the folder holds a run of another identity (other preset, seed, data or rate).
         """
-        if not self.state_path.exists():
+        header = self.ranks.first(self._newest)
+        if not header:
             return 0
-        tensors, header = read_tensors(self.state_path)
         if header.get("identity") != identity:
             raise UserError(f"{self.folder} holds another run: {header.get('identity')}",
                             "give another --out, or the same arguments as then")
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}}
-        for key, value in tensors.items():
-            part, name = key.split("/", 1)
-            parts[part][name] = value
-        module.load_state_dict(parts["model"], strict=True)
-        optimizer.load(parts["optimizer"])
-        ema.average = {n: parts["ema"][n] for n in ema.average}
+        if "path" in header:
+            self._resume_pieces(Path(header["path"]), module, optimizer, ema)
+        else:
+            self._resume_file(module, optimizer, ema)
         self.flops = float(header["flops"])
         self.first_step = int(header["step"])
         return self.first_step
 
+    def _newest(self) -> dict[str, str]:
+        """The header of the state that has come furthest, with the path of pieces; {} if there is none."""
+        found: list[dict[str, str]] = [{}]
+        if (self.pieces / "latest").exists():
+            from tenku.training.sharding import header_of
+
+            found.append(header_of(self.pieces))
+        if self.state_path.exists():
+            found.append(read_header(self.state_path))
+        return max(found, key=lambda header: int(header.get("step", -1)))
+
+    def _resume_file(self, module: nn.Module, optimizer: Optimizer, ema: Ema) -> None:
+        tensors, _ = read_tensors(self.state_path)
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}, "ema": {}}
+        for key, value in tensors.items():
+            part, name = key.split("/", 1)
+            parts[part][name] = value
+        if not self.ranks.launched:
+            module.load_state_dict(parts["model"], strict=True)
+            optimizer.load(parts["optimizer"])
+            ema.average = {n: parts["ema"][n] for n in ema.average}
+            return
+        from tenku.training.sharding import fill
+
+        state = optimizer.blank(parts["optimizer"])
+        for part, places in (("model", module.state_dict()), ("optimizer", state), ("ema", ema.average)):
+            for name, place in places.items():
+                fill(place, parts[part][name])
+        optimizer.load(state)
+
+    def _resume_pieces(self, path: Path, module: nn.Module, optimizer: Optimizer, ema: Ema) -> None:
+        from tenku.training.sharding import load, names_in
+
+        kept = [name.split("/", 1)[1] for name in names_in(path) if name.startswith("optimizer/")]
+        state = optimizer.blank(kept)
+        load(path, _state(module, state, ema))
+        optimizer.load(state)
+
     def save(self, step: int, module: nn.Module, optimizer: Optimizer, ema: Ema, identity: str) -> None:
-        """Writes the state after `step` steps."""
-        tensors = {f"model/{k}": v for k, v in module.state_dict().items()}
-        tensors |= {f"optimizer/{k}": v for k, v in optimizer.state().items()}
-        tensors |= {f"ema/{k}": v for k, v in ema.average.items()}
+        """Writes the state after `step` steps; all ranks call it at once."""
+        tensors = _state(module, optimizer.state(), ema)
         header = {"identity": identity, "step": str(step), "flops": repr(self.flops)}
-        write_tensors(self.state_path, {k: v.clone() for k, v in tensors.items()}, header)
+        if self.ranks.launched:
+            from tenku.training.sharding import save
+
+            save(self.pieces, tensors, header)
+        else:
+            write_tensors(self.state_path, {k: v.clone() for k, v in tensors.items()}, header)
         self.saved = time.monotonic()
 
     def _stop(self, number: int, _frame: object) -> None:
-        self._asked_to_stop = True
+        self._signalled = True
         signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
         print("stopping after this step; the same command again goes on", file=sys.stderr, flush=True)
 
     def due(self) -> bool:
-        """Whether it is time for a checkpoint: every ten minutes, and when asked to stop."""
-        return self._asked_to_stop or time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        """Whether it is time for a checkpoint: every ten minutes, and when asked to stop. All ranks say the same."""
+        return self._asked_to_stop or self._due
 
     def leave_if_asked(self) -> None:
-        """Raises KeyboardInterrupt after a SIGINT or SIGTERM; call it when everything is saved."""
+        """Raises KeyboardInterrupt after a SIGINT or SIGTERM to any rank; call it when everything is saved."""
         if self._asked_to_stop:
             self.close()
             raise KeyboardInterrupt
 
     def log(self, step: int, flops: float, values: dict[str, float]) -> None:
-        """Counts a step's FLOPs, and every ten seconds shows and keeps the averaged values."""
+        """Counts a step's FLOPs, and every ten seconds shows and keeps the averaged values.
+
+        FLOPs and loss are this rank's part of the step's; those of all ranks are added up. Those that share a group
+        each know all of its loss.
+        """
+        mine = [values["loss"], flops, self.ranks.peak_bytes(), float(self._signalled),
+                float(time.monotonic() - self.saved > CHECKPOINT_SECONDS)]
+        losses, each, peaks, asked, due = zip(*self.ranks.everyone(mine), strict=True)
+        split = self.ranks.ways.split
+        values = {**values, "loss": sum(losses[::split]), "peak_bytes": max(peaks)}
+        flops = sum(each[::split])
+        self._asked_to_stop, self._due = any(asked), any(due)
         self.flops += flops
         self.session_flops += flops
+        if not self.ranks.leads:
+            return
         self._recent.append(values["loss"])
         now = time.monotonic()
         if now - self.shown < 10 and step + 1 < self.steps:
@@ -196,6 +267,7 @@ class Run:
                 self._board.add_scalar(name, value, step + 1)
         print(f"step {step + 1}/{self.steps}  loss {loss:.4f}  {1 / pace:.2f} steps/s  "
               f"{self.session_flops / spent / 1e9:.0f} GFLOP/s  {self.flops:.2e} FLOP  "
+              f"{max(peaks) / 2**30:.2f} GiB  "
               f"ETA {int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d}", file=sys.stderr, flush=True)
 
     def close(self) -> None:
@@ -205,3 +277,10 @@ class Run:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if self._board is not None:
             self._board.close()
+
+
+def _state(module: nn.Module, optimizer: dict[str, Tensor], ema: Ema) -> dict[str, Tensor]:
+    """All that a run remembers, by name."""
+    tensors = {f"model/{k}": v for k, v in module.state_dict().items()}
+    tensors |= {f"optimizer/{k}": v for k, v in optimizer.items()}
+    return tensors | {f"ema/{k}": v for k, v in ema.average.items()}

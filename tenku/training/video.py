@@ -21,11 +21,12 @@ from tenku.model.codec import Codec
 from tenku.model.lightfield import LightField
 from tenku.training.matching import Fit, fit, fresh
 from tenku.training.origin import Origin
+from tenku.training.ranks import Ranks, Ways
 from tenku.training.samples import write_samples
 
 
 @dataclass(frozen=True)
-class VideoTraining:
+class VideoTraining(Ways):
     """A transformer run."""
 
     data: Path  # folder of world shards
@@ -39,7 +40,6 @@ class VideoTraining:
     rate: float = 1e-3  # peak learning rate
     seed: int = 0
     start: Path | None = None  # a transformer.safetensors to start from
-    compile: bool = False  # torch.compile: faster, wants a C++ compiler
     refresh: int = 200  # steps between looks for new shards
 
     def identity(self, codec: Codec, field: LightField | None) -> str:
@@ -55,13 +55,14 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
         raise UserError(f"no such preset: {args.preset!r}", f"one of {', '.join(TRANSFORMER_PRESETS)}")
     if not args.data.is_dir():
         raise UserError(f"no such folder: {args.data}", "render some clips first: tenku world make --out DIR")
+    ranks = Ranks(args)
     codec = Codec.load(args.codec)
     field = LightField.load(args.field) if args.field else None
-    latents = Latents(args.data, codec, field)
+    latents = Latents(args.data, codec, field, ranks.first)
     model = fresh(TRANSFORMER_PRESETS[args.preset], args.seed, args.start)
     args.out.mkdir(parents=True, exist_ok=True)
     for path, name in ((args.codec, "codec"), (args.field, "lightfield")):
-        if path:  # the run's folder is a model that `tenku generate --model` loads
+        if path and ranks.leads:  # the run's folder is a model that `tenku generate --model` loads
             _copy(path, args.out / f"{name}.safetensors")
 
     def refresh(step: int) -> None:
@@ -69,7 +70,7 @@ def train_video(args: VideoTraining, on_step: Callable[[int], None] | None = Non
             latents.refresh()
 
     job = Fit(args.out / "transformer.safetensors", Origin((args.data,), args.start), args.identity(codec, field),
-              args.steps, args.tokens, args.groups, args.rate, args.seed, args.compile)
+              args.steps, args.tokens, args.groups, args.rate, args.seed, ranks, args.refresh)
     return fit(job, model, latents, refresh, lambda step: write_samples(args.out, f"{step:06d}"), on_step)
 
 

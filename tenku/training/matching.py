@@ -232,9 +232,9 @@ def fit(
         run.log(step, flops, {"loss": loss, "norm": norm})
         step += 1
         if run.due() or step == args.steps:
-            run.save(step, model, optimizer, ema, args.identity)
-            publish(model, ema, words, args,
+            publish(model, ema, words, args,  # first, for what is killed between the two does both again
                     {"flops": repr(run.flops), "steps": str(step), "longest": str(pool.longest)})
+            run.save(step, model, optimizer, ema, args.identity)
             run.leave_if_asked()
             if ranks.leads:
                 on_saved(step)

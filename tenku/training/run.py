@@ -25,6 +25,7 @@ from tenku.training.muon import Muon
 from tenku.training.ranks import Ranks, Ways
 
 CHECKPOINT_SECONDS = 600.0
+SHOWN_SECONDS = 10.0  # between lines of progress
 
 
 def learning_rate(step: int, steps: int, peak: float, *, warmup: int = 100, decay: float = 0.2) -> float:
@@ -219,7 +220,8 @@ class Run:
     def _stop(self, number: int, _frame: object) -> None:
         self._signalled = True
         signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
-        print("stopping after this step; the same command again goes on", file=sys.stderr, flush=True)
+        if self.ranks.leads:
+            print("stopping after this step; the same command again goes on", file=sys.stderr, flush=True)
 
     def due(self) -> bool:
         """Whether it is time for a checkpoint: every ten minutes, and when asked to stop. All ranks say the same."""
@@ -232,7 +234,7 @@ class Run:
             raise KeyboardInterrupt
 
     def log(self, step: int, flops: float, values: dict[str, float]) -> None:
-        """Counts a step's FLOPs, and every ten seconds shows and keeps the averaged values.
+        """Counts a step's FLOPs, and every SHOWN_SECONDS shows and keeps the averaged values.
 
         FLOPs and loss are this rank's part of the step's; those of all ranks are added up. Those that share a group
         each know all of its loss.
@@ -250,7 +252,7 @@ class Run:
             return
         self._recent.append(values["loss"])
         now = time.monotonic()
-        if now - self.shown < 10 and step + 1 < self.steps:
+        if now - self.shown < SHOWN_SECONDS and step + 1 < self.steps:
             return
         self.shown = now
         loss = sum(self._recent) / len(self._recent)

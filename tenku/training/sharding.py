@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.checkpoint import load as dcp_load
 from torch.distributed.checkpoint import save as dcp_save
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -39,6 +41,8 @@ def shard(model: nn.Module, device: str) -> None:
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo has no other
+    # Of keys and values, which are views; nothing works on them in place.
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
 
 
 def local(x: Tensor) -> Tensor:
@@ -97,7 +101,7 @@ def save(folder: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> No
     name = header["step"].zfill(8)
     temporary, place = folder / f".{name}.tmp", folder / name
     if leads:
-        for old in (temporary, place):
+        for old in (place, *folder.glob(".*.tmp")):  # a run that was killed may have left some
             shutil.rmtree(old, ignore_errors=True)
         temporary.mkdir(parents=True)
     _wait()
@@ -142,7 +146,7 @@ def load(path: Path, tensors: dict[str, Tensor]) -> None:
     shaped = {key: value.detach().reshape(1) if value.ndim == 0 else value.detach() for key, value in tensors.items()}
     try:
         dcp_load(shaped, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=not dist.is_initialized())
-    except (dist.checkpoint.CheckpointException, RuntimeError, ValueError, OSError) as error:
+    except (CheckpointException, RuntimeError, ValueError, OSError) as error:
         raise UserError(f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}",
                         "it may be another model's, or damaged: give another --out") from None
     for key, value in tensors.items():

@@ -75,7 +75,12 @@ class Ranks:
             self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(self.device)
         if not dist.is_initialized():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo", timeout=PATIENCE)
+            backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
+            store, index, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+            if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ["GROUP_WORLD_SIZE"] == "1":
+                # One store serves all lives of a run, so one would find the addresses of the dead (pytorch#135712).
+                store = dist.PrefixStore(f"life {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+            dist.init_process_group(backend, store=store, rank=index, world_size=count, timeout=PATIENCE)
             atexit.register(dist.destroy_process_group)
         self.index, self.count = dist.get_rank(), dist.get_world_size()
 

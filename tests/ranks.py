@@ -6,6 +6,7 @@ Starting a process costs more than what it does here, so one start serves many c
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -31,9 +32,12 @@ STEPS, KILLED = 5, 3
 WIDE = TransformerConfig(width=128, depth=2, channels=8, text_depth=1, motion=6)  # two heads, for two ranks
 
 
-def settings(folder: Path, out: str, **given: Any) -> VideoTraining:
+PRESETS = {"wide": dataclasses.replace(TRANSFORMER_PRESETS["tiny"], width=128)}  # the same, to be trained
+
+
+def settings(folder: Path, out: str, preset: str = "tiny", **given: Any) -> VideoTraining:
     """The run that all of these are: four groups a step, at rates that make a difference soon."""
-    return VideoTraining(folder / "footage", folder / "codec.safetensors", None, folder / out, "tiny", steps=STEPS,
+    return VideoTraining(folder / "footage", folder / "codec.safetensors", None, folder / out, preset, steps=STEPS,
                          tokens=512, groups=4, rate=0.03, **given)
 
 
@@ -149,6 +153,8 @@ def checks(folder: Path) -> None:
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         train_video(settings(folder, "replicated", workers=2))
         train_video(settings(folder, "sharded", shard=True, recompute=True))
+        TRANSFORMER_PRESETS.update(PRESETS)
+        train_video(settings(folder, "split", "wide", shard=True, split=2))
         header = json.loads(Path(folder, "four", "checkpoints", "00000002", "run.json").read_text())
         four, identity = folder / "four", header["identity"]
         found = {"split": split_against_whole(), "muon": muon_in_pieces(),

@@ -23,7 +23,7 @@ from tenku.data.latents import Latents
 from tenku.data.ledger import Ledger, Source
 from tenku.data.shards import ShardWriter
 from tenku.errors import UserError
-from tenku.model.checkpoint import read_header, read_tensors
+from tenku.model.checkpoint import read_header, read_tensors, write_tensors
 from tenku.model.codec import Codec
 from tenku.training import run
 from tenku.training.deal import Deal
@@ -68,7 +68,10 @@ def trained(folder: Path) -> dict[str, Any]:
     """One process, four ranks (the command itself), then two: what they found."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "SHOWN_SECONDS", 0.0)
+        for name, preset in ranks.PRESETS.items():
+            patch.setitem(ranks.TRANSFORMER_PRESETS, name, preset)
         train_video(ranks.settings(folder, "alone"))
+        train_video(ranks.settings(folder, "alone-wide", "wide"))
     launch(4, "cli", "train", "video", "--data", str(folder / "footage"), "--codec", str(folder / "codec.safetensors"),
            "--out", str(folder / "four"), "--preset", "tiny", "--steps", "2", "--tokens", "512", "--groups", "4",
            "--shard")
@@ -82,13 +85,13 @@ def losses(out: Path) -> list[tuple[int, float]]:
     return [(row["step"], row["loss"]) for row in rows]
 
 
-@pytest.mark.parametrize("how", ["replicated", "sharded"])
-def test_two_ranks_have_the_loss_of_one_process(folder: Path, trained: dict[str, Any], how: str) -> None:
-    alone, two = losses(folder / "alone"), losses(folder / how)
+@pytest.mark.parametrize(("how", "one"), [("replicated", "alone"), ("sharded", "alone"), ("split", "alone-wide")])
+def test_two_ranks_have_the_loss_of_one_process(folder: Path, trained: dict[str, Any], how: str, one: str) -> None:
+    alone, two = losses(folder / one), losses(folder / how)
     assert [step for step, _ in two] == [step for step, _ in alone] == [1, 2, 3, 4, 5]
     assert abs(alone[0][1] - alone[-1][1]) > 1e-2  # it learns, so what is compared has moved
     assert max(abs(a - b) for (_, a), (_, b) in zip(alone, two, strict=True)) < 1e-6
-    counted = [float(read_header(folder / out / "transformer.safetensors")["flops"]) for out in ("alone", how)]
+    counted = [float(read_header(folder / out / "transformer.safetensors")["flops"]) for out in (one, how)]
     assert counted[0] == counted[1]
 
 
@@ -150,7 +153,7 @@ def test_what_ranks_cannot_do_is_said(folder: Path, trained: dict[str, Any], mon
 
 def test_samples_come_in_one_order_for_any_ranks_and_workers(folder: Path) -> None:
     latents = Latents(folder / "footage", Codec.load(folder / "codec.safetensors"), None)
-    args = Fit(folder / "x.safetensors", Origin((folder / "footage",)), "", 5, 1024, 4, 1e-3, 3, Ranks(Ways()), 2)
+    args = Fit(folder / "x.safetensors", Origin((folder / "footage",)), "", 5, 256, 4, 1e-3, 3, Ranks(Ways()), 2)
     words = vocabulary()
 
     def order(count: int, workers: int, start: int) -> dict[tuple[int, int], tuple[Any, ...]]:
@@ -177,19 +180,27 @@ def test_samples_come_in_one_order_for_any_ranks_and_workers(folder: Path) -> No
 
 
 def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path: Path) -> None:
-    from tenku.training.sharding import header_of, load
+    from tenku.training.sharding import header_of, load, names_in
 
     assert header_of(tmp_path) == {}
     (tmp_path / "latest").write_text("00000007")
     with pytest.raises(UserError, match="not whole"):
         header_of(tmp_path)
     with pytest.raises(UserError, match="cannot be read"):
-        load(tmp_path / "00000007", {"model/x": torch.zeros(3)})
+        names_in(tmp_path / "00000007")
+    write_tensors(tmp_path / "00000008" / "a.safetensors", {"model/x": torch.ones(3)}, {})
+    found = {"model/x": torch.zeros(3)}
+    load(tmp_path / "00000008", found)
+    assert found["model/x"].tolist() == [1, 1, 1]
+    for wrong in ({"model/x": torch.zeros(4)}, {"model/y": torch.zeros(3)}):
+        with pytest.raises(UserError, match="cannot be read"):
+            load(tmp_path / "00000008", wrong)
 
 
 def test_one_process_needs_nothing_of_torch_distributed() -> None:
     """Only what ranks load in their functions imports it, so that a laptop's run starts as before."""
-    for path in (REPO / "tenku").rglob("*.py"):
+    paths = [path for part in ("training", "model", "data") for path in (REPO / "tenku" / part).glob("*.py")]
+    for path in paths:
         if path.name in ("sharding.py", "spread.py"):
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

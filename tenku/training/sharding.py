@@ -9,11 +9,14 @@ import json
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.checkpoint import load as dcp_load
 from torch.distributed.checkpoint import save as dcp_save
@@ -144,16 +147,25 @@ def load(path: Path, tensors: dict[str, Tensor]) -> None:
     Raises UserError if one is missing or of another shape.
     """
     shaped = {key: value.detach().reshape(1) if value.ndim == 0 else value.detach() for key, value in tensors.items()}
-    try:
+    with _readable(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as it is in one process
         dcp_load(shaped, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=not dist.is_initialized())
-    except (CheckpointException, RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"the checkpoint {path} cannot be read: {str(error).splitlines()[0]}",
-                        "it may be another model's, or damaged: give another --out") from None
     for key, value in tensors.items():
         if value.ndim == 0:
             value.copy_(shaped[key][0])
 
 
 def names_in(path: Path) -> list[str]:
-    """The tensors of a checkpoint."""
-    return list(HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata)
+    """The tensors of a checkpoint. Raises UserError if it is damaged."""
+    with _readable(path):
+        return list(HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (CheckpointException, SafetensorError, RuntimeError, ValueError, OSError) as error:
+        why = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
+        raise UserError(f"the checkpoint {path} cannot be read: {why}",
+                        f"give another --out, or write the name of one before it into {path.parent / LATEST}") from None

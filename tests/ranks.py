@@ -20,8 +20,9 @@ import torch
 from tenku import rng
 from tenku.config import TRANSFORMER_PRESETS, TransformerConfig
 from tenku.errors import UserError
+from tenku.model import precision
 from tenku.model.transformer import Transformer
-from tenku.training import matching, run, samples
+from tenku.training import matching, muon, run, samples
 from tenku.training.muon import orthogonal
 from tenku.training.ranks import Ranks, Ways
 from tenku.training.video import VideoTraining, train_video
@@ -33,6 +34,11 @@ WIDE = TransformerConfig(width=128, depth=2, channels=8, text_depth=1, motion=6)
 
 
 PRESETS = {"wide": dataclasses.replace(TRANSFORMER_PRESETS["tiny"], width=128)}  # the same, to be trained
+
+
+def precise(device: str = "cpu") -> torch.dtype:
+    """In place of the fastest format: in bfloat16 sums in another order are another loss in the fifth digit."""
+    return torch.float32
 
 
 def settings(folder: Path, out: str, preset: str = "tiny", **given: Any) -> VideoTraining:
@@ -150,6 +156,7 @@ def disturbed(folder: Path) -> None:
 
 def checks(folder: Path) -> None:
     """All that two ranks have to show."""
+    precision.fastest = muon.fastest = precise
     if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         train_video(settings(folder, "replicated", workers=2))
         train_video(settings(folder, "sharded", shard=True, recompute=True))

@@ -23,9 +23,10 @@ from tenku.data.latents import Latents
 from tenku.data.ledger import Ledger, Source
 from tenku.data.shards import ShardWriter
 from tenku.errors import UserError
+from tenku.model import precision
 from tenku.model.checkpoint import read_header, read_tensors, write_tensors
 from tenku.model.codec import Codec
-from tenku.training import run
+from tenku.training import muon, run
 from tenku.training.deal import Deal
 from tenku.training.matching import Fit, drawing, vocabulary
 from tenku.training.origin import Origin
@@ -68,6 +69,8 @@ def trained(folder: Path) -> dict[str, Any]:
     """One process, four ranks (the command itself), then two: what they found."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "SHOWN_SECONDS", 0.0)
+        patch.setattr(precision, "fastest", ranks.precise)
+        patch.setattr(muon, "fastest", ranks.precise)
         for name, preset in ranks.PRESETS.items():
             patch.setitem(ranks.TRANSFORMER_PRESETS, name, preset)
         train_video(ranks.settings(folder, "alone"))

@@ -37,7 +37,7 @@ TURNS = (1.0, 3.0, 7.0, 14.0, 28.0)  # per radian of azimuth
 FEW = 256  # rays of a saying
 ALIKE = 0.1  # of 2, the range of colours: where a pixel's neighbours differ by less, it is their mean
 NOTICED = 0.5  # pixels: what moves less from one frame to another is drawn once for both
-AT_ONCE = 1024  # rays: what they need stays in the caches, and in memory that is there already (dev/LOG.md)
+AT_ONCE = 4096  # rays: what they need stays in the caches, and in memory that is there already (dev/LOG.md)
 FRAMES = 4  # at once
 AROUND = 3  # landmarks that a pixel may see
 MARGIN = 1.3  # of a landmark's size: how far from its middle it may be seen
@@ -69,11 +69,13 @@ class Field(nn.Module):
     def forward(self, rays: Tensor, said: Tensor, which: Tensor | None = None) -> Tensor:
         """rays N f, said M s, which of the sayings holds for each ray, int64 N, -> N outputs.
 
-        Without `which`: rays M N f, N of each saying, or of the only one -> M N outputs.
+        Without `which`: rays M N f, N of each saying, or of the only one -> M N outputs. It works in its weights'
+        number format; outputs are float32.
         """
         if which is None and rays.shape[1] > AT_ONCE and not torch.is_grad_enabled():
             return torch.cat([self(part, said) for part in rays.split(AT_ONCE, 1)], 1)
-        film = self.said(said)  # M 2 depth width
+        rays = rays.to(self.enter.weight.dtype)
+        film = self.said(said.to(rays.dtype))  # M 2 depth width
         if which is None:
             film = film[:, None]
         elif len(said) * FEW < len(rays):  # saying by saying, which saves to copy one for each ray
@@ -86,8 +88,12 @@ class Field(nn.Module):
         parts = iter(film.unflatten(-1, (2 * self.depth, self.width)).unbind(-2))
         h = F.silu(torch.addcmul(next(parts), self.enter(rays), next(parts)))
         for block in self.blocks:
-            h = h + F.silu(torch.addcmul(next(parts), block(h), next(parts)))
-        return self.leave(h)
+            if torch.is_grad_enabled():
+                h = h + F.silu(torch.addcmul(next(parts), block(h), next(parts)))
+            else:  # the same numbers, and half of the memory to walk through
+                out = block(h)
+                h += F.silu(torch.addcmul(next(parts), out, next(parts), out=out), inplace=True)
+        return self.leave(h).float()
 
 
 class LightField(nn.Module):

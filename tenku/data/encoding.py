@@ -26,7 +26,7 @@ from tenku.model.motion import PARTS
 from tenku.model.patches import Grid
 from tenku.model.rays import beats
 from tenku.rng import stream
-from tenku.world import scenery
+from tenku.world import newcomers, scenery
 from tenku.world.captions import REGISTERS, caption
 from tenku.world.motion import MIRROR, THINGS, clock, looks, setting, states
 
@@ -76,7 +76,9 @@ def motion_of(facts: dict[str, Any], codec: Codec) -> Tensor:
 
 def looks_of(facts: dict[str, Any]) -> Tensor:
     """What the things of a clip are: THINGS LOOKS."""
-    return torch.from_numpy(looks((thing["subject"], thing["colour"], thing["height"]) for thing in facts["things"]))
+    codes = {newcomer.name: newcomer.code() for newcomer in newcomers.of(facts)}
+    things = ((thing["subject"], thing["colour"], thing["height"]) for thing in facts["things"])
+    return torch.from_numpy(looks(things, codes))
 
 
 def setting_of(facts: dict[str, Any]) -> Tensor:

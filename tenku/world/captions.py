@@ -49,8 +49,8 @@ class _Voice:
         self.rng = rng
 
     def say(self, table: dict[str, tuple[str, ...]], canonical: str) -> str:
-        if self.rng is None or not table[canonical] or self.rng.random() < _CANONICAL:
-            return canonical
+        if self.rng is None or not table.get(canonical) or self.rng.random() < _CANONICAL:
+            return canonical  # a newcomer has no other name
         return table[canonical][int(self.rng.integers(len(table[canonical])))]
 
     def chance(self, p: float) -> bool:

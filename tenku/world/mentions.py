@@ -11,6 +11,7 @@ from tenku.rng import stream
 from tenku.world import lexicon as lex
 from tenku.world.grammar import COLOURS, LIGHTS, MEASURES, PLACES, SIZES, actions
 from tenku.world.motion import THINGS
+from tenku.world.newcomers import Newcomer
 
 _ARTICLES = frozenset(("a", "an", "the", "one", "another", "this", "that", "by", "of", "and", "with", ","))
 
@@ -19,15 +20,22 @@ _ARTICLES = frozenset(("a", "an", "the", "one", "another", "this", "that", "by",
 class Mention:
     """A thing as far as a text says what it is."""
 
-    subject: str  # of SUBJECTS
+    subject: str  # of SUBJECTS, or a newcomer's name
     colour: str | None = None  # of COLOURS
     size: str | None = None  # of SIZES
+    newcomer: Newcomer | None = None  # where it is one
 
     @property
     def height(self) -> float:
         """Metres; of a size between the two where none is said."""
         middle = (SIZES["small"] * SIZES["large"]) ** 0.5
-        return MEASURES[self.subject][0] * (SIZES[self.size] if self.size else middle)
+        high = self.newcomer.measures[0] if self.newcomer else MEASURES[self.subject][0]
+        return high * (SIZES[self.size] if self.size else middle)
+
+    @property
+    def like(self) -> str:
+        """The subject of the grammar as which it acts."""
+        return self.newcomer.like if self.newcomer else self.subject
 
 
 def _phrases(table: lex.Table) -> dict[tuple[str, ...], str]:
@@ -97,32 +105,32 @@ class Told:
     swing: bool
 
 
-def told(texts: Sequence[str], seed: int | None) -> Told:
-    """What the first text that speaks of each says of things, place and light.
+def told(texts: Sequence[str], seed: int | None, newcomers: Sequence[Newcomer] = ()) -> Told:
+    """What the first text that speaks of each says of things, place and light; of newcomers, too, where a model knows.
 
     With a seed, colours and a place that none says are drawn from it, a place among those where the first thing
     belongs; and it is day.
     """
-    found = next((some for some in map(things, texts) if some), ())
+    found = next((some for some in (things(text, newcomers) for text in texts) if some), ())
     settings = [setting(text) for text in texts]
     place, light = (next((said[i] for said in settings if said[i]), None) for i in (0, 1))
     if seed is not None:
         draw = stream(seed, "unsaid")
         colours = [list(COLOURS)[int(draw.integers(len(COLOURS)))] for _ in range(THINGS)]
-        homes = [home for home in PLACES if not found or actions(found[0].subject, home)]
+        homes = [home for home in PLACES if not found or actions(found[0].like, home)]
         found = tuple(replace(one, colour=one.colour or colour) for one, colour in zip(found, colours, strict=False))
         place, light = place or homes[int(draw.integers(len(homes)))], light or "day"
     return Told(found, place, light, any(map(swings, texts[:1])))
 
 
-def things(text: str) -> tuple[Mention, ...]:
+def things(text: str, newcomers: Sequence[Newcomer] = ()) -> tuple[Mention, ...]:
     """The things of a text in the order of their first mention, at most THINGS.
 
     A word counts as a subject behind an article, a colour or a size, or where a text or a clause begins: "you can see"
     holds no can. A second mention of the same subject is the same thing, unless it has another colour.
     """
     found: list[Mention] = []
-    for mention in _mentions(re.findall(r"[^\W\d_]+|[,.;:]", text.lower())):
+    for mention in _mentions(re.findall(r"[^\W\d_]+|[,.;:]", text.lower()), {one.name: one for one in newcomers}):
         for i, known in enumerate(found):
             if known.subject == mention.subject and None in (known.colour, mention.colour):
                 found[i] = replace(known, colour=known.colour or mention.colour, size=known.size or mention.size)
@@ -134,17 +142,18 @@ def things(text: str) -> tuple[Mention, ...]:
     return tuple(found[:THINGS])
 
 
-def _mentions(words: Sequence[str]) -> Iterator[Mention]:
+def _mentions(words: Sequence[str], newcomers: Mapping[str, Newcomer]) -> Iterator[Mention]:
+    subjects = {**_SUBJECTS, **{(name,): name for name in newcomers}}
     at = 0
     while at < len(words):
-        subject, used = _phrase(words, at, _SUBJECTS)
+        subject, used = _phrase(words, at, subjects)
         colour, length = _phrase(words, at, _COLOURS)
         if colour and length > used:  # "jet black" is no jet
             used = length
         elif subject:
             colour, size, before = _described(words, at)
             if colour or size or before < 0 or words[before] in _ARTICLES or not words[before].isalpha():
-                yield Mention(subject, colour, size)
+                yield Mention(subject, colour, size, newcomers.get(subject))
         at += max(1, used)
 
 

@@ -17,7 +17,7 @@ clip's row of SETTING numbers says likewise which place and which light it has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,14 +72,19 @@ def clock(facts: dict[str, Any]) -> np.ndarray:
     return np.array(times, np.float32)
 
 
-def looks(things: Iterable[tuple[str | None, str | None, float | None]]) -> np.ndarray:
+def looks(
+    things: Iterable[tuple[str | None, str | None, float | None]], codes: Mapping[str, np.ndarray] | None = None,
+) -> np.ndarray:
     """What things are, each a subject, a colour and a height in metres where known: float32 [THINGS, LOOKS].
 
-    Things after the third are left out.
+    Things after the third are left out. codes: what stands for subjects that are not of the grammar
+    (`newcomers.Newcomer.code`).
     """
     found = np.zeros((THINGS, LOOKS), np.float32)
     for row, (subject, colour, height) in zip(found, things, strict=False):
-        if subject is not None:
+        if codes and subject in codes:
+            row[: len(SUBJECTS)] = codes[subject]
+        elif subject is not None:
             row[SUBJECTS.index(subject)] = 1
         if colour is not None:
             row[len(SUBJECTS) + list(COLOURS).index(colour)] = 1

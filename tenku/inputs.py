@@ -68,6 +68,31 @@ class Given:
 
 
 @dataclass(frozen=True)
+class Lora:
+    """What a model learnt afterwards, in a file of its own, and how much of it counts."""
+
+    source: str  # a path; or "sha256:..." in the manifest of a clip made with it
+    strength: float = 1.0  # -4..4: 0 is the model without it, and below 0 its opposite
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, str) or not 1 <= len(self.source) <= 4096 or "\0" in self.source:
+            raise UserError("the adapter has no name", "give the path of a .safetensors file")
+        object.__setattr__(self, "strength", number(self.strength, "the strength of an adapter", -4, 4))
+
+    @classmethod
+    def parse(cls, text: str) -> Lora:
+        """Reads FILE or FILE:STRENGTH."""
+        found = re.fullmatch(r"(.+?):(-?[0-9]*\.?[0-9]+)", text, re.DOTALL)
+        if not found or HASH.fullmatch(text):
+            return cls(text)
+        return cls(found[1], found[2])  # type: ignore[arg-type]  # read by number()
+
+    def to_json(self) -> dict[str, str | float]:
+        """The fields as plain JSON values."""
+        return {"source": self.source, "strength": self.strength}
+
+
+@dataclass(frozen=True)
 class Track:
     """The way of one thing over the picture. Before its first and after its last point it stays there."""
 

@@ -17,7 +17,7 @@ from typing import Any
 from tenku import catalogue
 from tenku.config import CodecConfig
 from tenku.errors import UserError
-from tenku.inputs import MAX_INPUTS, Given, Pose, Track, camera, table
+from tenku.inputs import MAX_INPUTS, Given, Lora, Pose, Track, camera, table
 from tenku.types import Size
 
 GROUP = CodecConfig.stride[0]  # frames: a video is one frame and whole groups of so many
@@ -61,6 +61,7 @@ class Request:
     camera: str | tuple[Pose, ...] = ""  # "": as the words say; named moves, or keyed poses
     tracks: tuple[Track, ...] = ()  # where the first, second and third thing go
     motion: float = 1.0  # 0..3: how strongly everything moves; 0 stands still
+    lora: tuple[Lora, ...] = ()  # at most 8: what the model learnt afterwards (docs/tuning.md)
 
     def __post_init__(self) -> None:
         for name, read in _READERS.items():
@@ -166,7 +167,7 @@ def _plain(value: Any) -> Any:
     """Tuples as lists, inputs and tracks as their own JSON."""
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
-    return value.to_json() if isinstance(value, Given | Track) else value
+    return value.to_json() if isinstance(value, Given | Track | Lora) else value
 
 
 def _say(value: object) -> str:
@@ -294,6 +295,18 @@ def _track(value: Any) -> Track:
     return Track.parse(value) if isinstance(value, str) else Track(value)
 
 
+def _lora(value: Any) -> Lora:
+    if isinstance(value, Mapping):
+        if set(value) - {"source", "strength"} or "source" not in value:
+            raise UserError("an adapter has other fields", "source and strength")
+        return Lora(**value)
+    if isinstance(value, str | PurePath):
+        return Lora.parse(str(value))
+    if not isinstance(value, Lora):
+        raise UserError(f"an adapter cannot be {_say(value)}", "the path of a .safetensors file")
+    return value
+
+
 def _spans(value: Any) -> tuple[tuple[float, float], ...]:
     if isinstance(value, list | tuple) and not value:
         return ()
@@ -344,4 +357,5 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "camera": _named(camera),
     "tracks": _list(_track, 3),
     "motion": _number(0, 3),
+    "lora": _list(_lora, 8),
 }

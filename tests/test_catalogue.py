@@ -77,24 +77,24 @@ def test_how_it_is_run_is_said_by_the_machine(monkeypatch, folder):
             Settings.find()
     monkeypatch.setenv("TENKU_ENGINE", "device=cuda:77")
     with pytest.raises(UserError, match="device cannot be 'cuda:77'"):
-        loading.load.__wrapped__(str(folder))
+        loading._load.__wrapped__(str(folder), ())
     monkeypatch.setenv("TENKU_ENGINE", "device=cpu offload=model")
     with pytest.raises(UserError, match="without an accelerator"):
-        loading.load.__wrapped__(str(folder))
+        loading._load.__wrapped__(str(folder), ())
     monkeypatch.setenv("TENKU_ENGINE", "device=cpu attention=telepathy")
     with pytest.raises(UserError, match="attention cannot be 'telepathy'"):
-        loading.load.__wrapped__(str(folder))
+        loading._load.__wrapped__(str(folder), ())
 
 
 @pytest.mark.parametrize("said", ["dtype=bfloat16", "cache=first_block", "cache=taylor", "attention=_native_math",
                                   "tiling=on"])
 def test_options_run_and_are_recorded(monkeypatch, folder, said):
     monkeypatch.setenv("TENKU_ENGINE", said)
-    loading.load.cache_clear()
+    loading._load.cache_clear()
     try:
         [result] = generate("a red ball", model=str(folder), size="64x48", seconds=0.5, fps=16, steps=6, guidance=3)
     finally:
-        loading.load.cache_clear()
+        loading._load.cache_clear()
     name, _, value = said.partition("=")
     assert result.record["model"]["options"][name] == value
     assert result.clip.frames.std() > 1

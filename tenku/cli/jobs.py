@@ -95,6 +95,8 @@ def ask(arguments: argparse.Namespace, request: Request, targets: Sequence[Path]
             raise UserError(f"there is no folder {path.parent}", "make it first")
     if arguments.preview:
         raise UserError("--preview cannot be with --server", "the studio shows previews")
+    if request.lora:
+        raise UserError("--lora cannot be with --server", "merge it, and have the server serve that (docs/tuning.md)")
     client = Client(arguments.server)
     usual = type(request)(request.prompt).to_json()
     kept = {name: value for name, value in request.to_json().items()

@@ -40,6 +40,8 @@ CAPTION = ("S:TEXT", "what is to be seen from second S on; repeat it for more")
 CAMERA = ("MOVES|FILE", 'how the camera goes: "dolly in 1.5, pan left 20", or a file of poses (docs/modes.md)')
 TRACK = ("POINTS", 'where the first thing goes: "0.2,0.6 0.8,0.6", parts of the picture; repeat it for the second')
 
+LORA = ("FILE[:STRENGTH]", "what the model learnt afterwards (docs/tuning.md), and how much of it; repeat it for more")
+
 
 def add_arguments(parser: argparse.ArgumentParser, **instead: str) -> None:
     """The flags of all verbs that make clips; numbers stay text here, because the Request reads them.
@@ -64,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser, **instead: str) -> None:
     parser.add_argument("--caption", dest="captions", action="append", metavar=CAPTION[0], help=CAPTION[1])
     parser.add_argument("--camera", metavar=CAMERA[0], help=CAMERA[1])
     parser.add_argument("--track", dest="tracks", action="append", metavar=TRACK[0], help=TRACK[1])
+    parser.add_argument("--lora", action="append", metavar=LORA[0], help=LORA[1])
     parser.add_argument("--preview", type=Path, metavar="FILE", help="a .png to watch while the work goes on")
     parser.add_argument("--json", action="store_true", help="say what was made as JSON on stdout")
 
@@ -71,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser, **instead: str) -> None:
 def given(arguments: argparse.Namespace) -> dict[str, Any]:
     """The Request's fields that the shared flags say; what was not said is None."""
     values: dict[str, Any] = {field: getattr(arguments, field) for field, _, _ in FLAGS.values()}
-    values["tracks"] = arguments.tracks
+    values["tracks"], values["lora"] = arguments.tracks, arguments.lora
     values["captions"] = None if arguments.captions is None else [_caption(text) for text in arguments.captions]
     values["camera"] = _camera(arguments.camera)
     return values
@@ -197,7 +200,7 @@ class _Progress:
         from tenku.provenance.seal import Model, seal
         from tenku.types import Clip
 
-        engine = load(self.request.model)
+        engine = load(self.request.model, self.request.lora)
         clip = step.preview()
         middle = len(clip.frames) // 2
         record = {"request": self.request.to_json(), "preview": {"step": step.index, "frame": middle}}
@@ -229,7 +232,7 @@ class _Growing:
         clip, first = saved.finished(), self.frames
         if len(clip.frames) <= first:
             return
-        engine = load(self.request.model)
+        engine = load(self.request.model, self.request.lora)
         with tempfile.TemporaryDirectory(prefix=".tenku-", dir=self.path.parent) as draft:
             piece = Path(draft) / "piece.mp4"
             record = {"request": self.request.to_json(), "part": {"first": first}}

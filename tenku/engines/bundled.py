@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tenku.errors import UserError
+from tenku.model.adapter import Adapter, known_to
 from tenku.model.checkpoint import read_header, sha256
 from tenku.model.codec import Codec
 from tenku.model.lightfield import LightField
@@ -23,6 +24,7 @@ from tenku.model.transformer import Transformer
 from tenku.sampling.solvers import Velocity
 from tenku.world import mentions, scenery
 from tenku.world.motion import looks, setting
+from tenku.world.newcomers import Newcomer
 
 BUNDLED = Path(__file__).parent.parent / "weights"  # weights/<name>/codec.safetensors, transformer.safetensors
 
@@ -30,7 +32,12 @@ BUNDLED = Path(__file__).parent.parent / "weights"  # weights/<name>/codec.safet
 class Engine:
     """A loaded model. `name` and `weights_sha256` say which, `ledgers` (SHA-256 of each) what it learnt from."""
 
-    def __init__(self, folder: Path, name: str, device: str = "cpu") -> None:
+    newcomers: tuple[Newcomer, ...] = ()  # subjects that it knows and the grammar does not
+
+    def __init__(
+        self, folder: Path, name: str, device: str = "cpu", adapters: Sequence[tuple[Adapter, float]] = (),
+    ) -> None:
+        """adapters: what it learnt afterwards, each with its strength. Raises UserError for those of another model."""
         transformer_path = folder / "transformer.safetensors"
         header = read_header(transformer_path)
         self.name = name
@@ -43,6 +50,7 @@ class Engine:
         try:
             self.words = Words(tuple(json.loads(header["words"])), json.loads(header["lexicon"]))
             self.longest = int(header["longest"])  # latent steps that the model was trained for
+            self.newcomers = known_to(header)
         except (KeyError, ValueError):
             raise UserError(f"{transformer_path.name} lacks its word table", "train it with this version") from None
         if self.codec.config.channels != self.transformer.config.channels:
@@ -53,6 +61,31 @@ class Engine:
         self.ledgers = tuple(dict.fromkeys(d for path in paths if path.exists()
                                            for d in json.loads(read_header(path).get("ledgers", "[]"))))
         self.weights_sha256 = hashlib.sha256("".join(parts).encode()).hexdigest()
+        base = self.weights_sha256
+        for adapter, strength in adapters:
+            if adapter.base != base:
+                raise UserError(f"the adapter was learnt upon other weights than {name}'s ({adapter.base[:12]})",
+                                "give --model the model that it was learnt upon, or tune again")
+            self._learn(adapter, strength)
+
+    def _learn(self, adapter: Adapter, strength: float) -> None:
+        """Lays an adapter over the weights, and takes its newcomers in."""
+        twice = {one.name for one in adapter.newcomers} & {one.name for one in self.newcomers}
+        if twice:
+            raise UserError(f"{', '.join(twice)} is known already", "give each new subject once")
+        if adapter.untold:
+            self.motion = self.field = None
+        for part, network in (("lightfield", self.field), ("motion", self.motion), ("transformer", self.transformer)):
+            if network is None:
+                continue
+            adapter.lay(part, network, strength)
+            if isinstance(network, Transformer):
+                adapter.teach(part, network.words, len(self.words.words) + 1)
+        self.words = Words((*self.words.words, *(one.name for one in adapter.newcomers)), self.words.lexicon)
+        self.newcomers += adapter.newcomers
+        self.ledgers = tuple(dict.fromkeys((*self.ledgers, *adapter.ledgers)))
+        said = f"{self.weights_sha256} {adapter.sha256} {strength!r}"
+        self.weights_sha256 = hashlib.sha256(said.encode()).hexdigest()
 
     def dreamer(self, model: Transformer, scale: Tensor) -> Dreamer:
         """A reader of prompts for one of the two networks, on a grid of that scale."""
@@ -63,10 +96,11 @@ class Engine:
 
         What no text says is drawn from the seed; without one, where pictures show it, it stays unsaid.
         """
-        said = mentions.told(texts, seed)
+        said = mentions.told(texts, seed, self.newcomers)
         things = ((thing.subject, thing.colour, thing.height) for thing in said.things)
         around = scenery.told(said.place, seed, swing=said.swing and seed is not None)
-        told = looks(things), setting(said.place, said.light), around
+        codes = {one.name: one.code() for one in self.newcomers}
+        told = looks(things, codes), setting(said.place, said.light), around
         first, second, third = (torch.from_numpy(numbers)[None] for numbers in told)
         return first, second, third
 
@@ -106,11 +140,15 @@ class Dreamer:
 
 
 @lru_cache(maxsize=1)
-def load(model: str, device: str = "cpu") -> Engine:
-    """The bundled model of that name, or the one in that folder. Raises UserError if there is none."""
+def load(model: str, device: str = "cpu", adapters: tuple[tuple[Path, float], ...] = ()) -> Engine:
+    """The bundled model of that name, or the one in that folder. Raises UserError if there is none.
+
+    adapters: files of what it learnt afterwards, each with its strength.
+    """
+    learnt = [(Adapter.load(path), strength) for path, strength in adapters]
     for folder in (BUNDLED / model, Path(model)):
         if folder.is_dir() and (folder == Path(model) or "/" not in model):
-            return Engine(folder, f"tenku-{folder.name}", device)
+            return Engine(folder, f"tenku-{folder.name}", device, learnt)
     names = ", ".join(sorted(p.name for p in BUNDLED.iterdir())) if BUNDLED.is_dir() else "none"
     raise UserError(f"no such model: {model[:80]!r}",
                     f"bundled: {names}; an open one of docs/engines.md; or a folder of weights")

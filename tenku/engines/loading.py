@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 
 from tenku.catalogue import INDEX, LISTED, Listed, kind_of
 from tenku.engines import bundled
+from tenku.engines.adapters import adapted
 from tenku.engines.cogvideox import CogVideoX
 from tenku.engines.hunyuan import HunyuanVideo15
 from tenku.engines.ltx import LTX, LTX2, LTXCondition
@@ -20,7 +22,9 @@ from tenku.engines.open import About, OpenEngine
 from tenku.engines.settings import Settings
 from tenku.engines.wan import Wan
 from tenku.errors import UserError
+from tenku.inputs import Lora
 from tenku.model.checkpoint import sha256
+from tenku.sampling.modes import located
 
 # class that a folder's model_index.json names -> who runs it
 FAMILIES: dict[str, type[OpenEngine]] = {
@@ -35,19 +39,24 @@ WANTED = ["*/*.safetensors", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja", IN
 WHOLE = ".whole"  # lies in a snapshot's folder when all of it has come
 
 
-@lru_cache(maxsize=1)
-def load(model: str) -> bundled.Engine | OpenEngine:
+def load(model: str, loras: Sequence[Lora] = ()) -> bundled.Engine | OpenEngine:
     """The bundled model of that name, a listed one, or what a folder holds: ours, or what `save_pretrained` wrote.
 
-    Raises UserError if there is none, or none of a kind that is known.
+    loras: what it learnt afterwards. The last one loaded is kept. Raises UserError if there is none, or none of a kind
+    that is known, or where an adapter is not the model's.
     """
+    return _load(model, tuple(loras))
+
+
+@lru_cache(maxsize=1)
+def _load(model: str, loras: tuple[Lora, ...]) -> bundled.Engine | OpenEngine:
     if model in LISTED and not Path(model).is_dir():
         known = LISTED[model]
-        return opened(fetched(model, known), model, known.licence[0])
+        return adapted(opened(fetched(model, known), model, known.licence[0]), loras)
     folder = Path(model)
     if (folder / INDEX).is_file():
-        return opened(folder, folder.resolve().name, licence_of(folder))
-    return bundled.load(model)
+        return adapted(opened(folder, folder.resolve().name, licence_of(folder)), loras)
+    return bundled.load(model, adapters=tuple((located(one.source), one.strength) for one in loras))
 
 
 def opened(folder: Path, name: str, licence: str) -> OpenEngine:

@@ -87,7 +87,7 @@ def generate(
     if not isinstance(request, Request):
         request = Request.parse(fields if request is None else {"prompt": request, **fields})
     request = replace(request, prompt=spelt(request.prompt))
-    engine = load(request.model)
+    engine = load(request.model, request.lora)
     assert request.samples == 1 or not (on_round or saved), "rounds are saved of one sample"
     if isinstance(engine, OpenEngine):
         return _opened(engine, request, setting(request, clips, shown), on_step, on_round, saved)
@@ -197,7 +197,7 @@ def stream(request: Request) -> Iterator[Clip]:
     if request.mode != "generate" or request.inputs or request.samples > 1:
         raise UserError("only one clip of words alone can be streamed", "leave out inputs and samples, or generate it")
     request = replace(request, prompt=spelt(request.prompt))
-    engine = load(request.model)
+    engine = load(request.model, request.lora)
     if isinstance(engine, OpenEngine):
         yield generate(request)[0].clip
         return

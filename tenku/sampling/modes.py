@@ -205,7 +205,8 @@ def name_of(clip: Clip) -> str:
 
 
 def hashed(request: Request) -> Request:
-    """The request as a manifest holds it: inputs named by the hash of their bytes, a model by its folder's own name."""
+    """The request as a manifest holds it: inputs and adapters named by the hash of their bytes, a model by its folder's
+    own name."""
 
     def name(source: str) -> str:
         if not source or HASH.fullmatch(source):
@@ -214,4 +215,5 @@ def hashed(request: Request) -> Request:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
     return replace(request, inputs=tuple(replace(g, source=name(g.source)) for g in request.inputs),
+                   lora=tuple(replace(one, source=name(one.source)) for one in request.lora),
                    mask=name(request.mask), model=Path(request.model).name or request.model)

@@ -108,8 +108,12 @@ class Shots:
         return found
 
 
-def batch(clips: list[Shot], pictures: int, draw: np.random.Generator) -> tuple[tuple[Any, ...], Tensor]:
+def batch(
+    clips: list[Shot], pictures: int, draw: np.random.Generator, untold: float = UNTOLD,
+    pixels: tuple[int, int] = (PIXELS, NEAR),
+) -> tuple[tuple[Any, ...], Tensor]:
     """What `LightField.forward` takes for pixels of at most so many pictures of one size, and their colours F n 3."""
+    count, near = pixels
     parts: list[list[Tensor]] = [[] for _ in range(8)]
     picks = draw.integers(len(clips), size=pictures)
     height, width = clips[picks[0]].frames.shape[1:3]
@@ -120,7 +124,7 @@ def batch(clips: list[Shot], pictures: int, draw: np.random.Generator) -> tuple[
             continue
         at = int(draw.integers(len(shot.frames)))
         row, looks = shot.rows[at], shot.looks.clone()
-        spots = draw.uniform(0, 1, (PIXELS, 2)) * (width, height)
+        spots = draw.uniform(0, 1, (count, 2)) * (width, height)
         things = seen(row)[CAMERA:].view(THINGS, THING)
         there = [k for k in range(THINGS) if things[k, 0] > 0.5]
         if there:
@@ -129,11 +133,11 @@ def batch(clips: list[Shot], pictures: int, draw: np.random.Generator) -> tuple[
             bound = float((looks[k, : len(SUBJECTS)] @ BOXES).norm())
             reach = bound * math.exp(float(looks[k, -1]) * HEIGHT_SPREAD - log_away) / unit  # pixels
             middle = np.array([width / 2 + right / unit, height / 2 - up / unit])
-            spots[:NEAR] = middle + (2 * spots[:NEAR] / (width, height) - 1) * reach
+            spots[:near] = middle + (2 * spots[:near] / (width, height) - 1) * reach
         column, line = np.clip(spots, 0, (width - 1, height - 1)).astype(int).T
-        looks[torch.from_numpy(draw.random(THINGS) < UNTOLD)] = 0
-        setting = shot.setting * float(draw.random() >= UNTOLD)
-        scenery = shot.scenery * float(draw.random() >= UNTOLD)
+        looks[torch.from_numpy(draw.random(THINGS) < untold)] = 0
+        setting = shot.setting * float(draw.random() >= untold)
+        scenery = shot.scenery * float(draw.random() >= untold)
         x = torch.from_numpy((column - (width - 1) / 2) * unit).float()
         y = torch.from_numpy(((height - 1) / 2 - line) * unit).float()
         colour = shot.frames[at, line, column].float() / 127.5 - 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import open_models
@@ -16,9 +15,8 @@ from tenku.data.shards import ShardWriter
 from tenku.engines.adapters import merged, second
 from tenku.engines.loading import load
 from tenku.engines.open import OpenEngine
-from tenku.errors import UserError
 from tenku.inputs import Lora
-from tenku.model.checkpoint import read_header, read_tensors
+from tenku.model.checkpoint import read_header
 from tenku.training.tune_open import OpenTuning, tune_open
 from tenku.types import Clip
 

@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cl
     "world": "draw, render and check captioned physical worlds",
     "data": "make shards of anybody's footage, and audit the ledger of its licences",
     "train": "train the codec, the video transformer or the probe",
+    "tune": "teach a model what your clips show",
     "eval": "measure the bundled model against the world's truth",
     "bench": "time everything here, beside the transformers and codecs of diffusers",
 }

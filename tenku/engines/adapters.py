@@ -31,8 +31,8 @@ def second(path: Path) -> Path:
     return path.with_name(f"{path.stem}.second.safetensors")
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any], facts: Mapping[str, str]) -> None:
-    """Writes one network's matrices, named as peft names them, such that `load_lora_weights` of diffusers reads them."""
+def write(path: Path, facts: Mapping[str, str], tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """Writes one network's matrices, named as peft names them, as `load_lora_weights` of diffusers reads them."""
     about = {f"{PREFIX}{name}": sorted(value) if isinstance(value, set) else value for name, value in config.items()}
     header = {"format": "pt", ABOUT: json.dumps(about, indent=2, sort_keys=True), **facts}
     write_tensors(path, {f"{PREFIX}{name}": value for name, value in tensors.items()}, header)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tenku.errors import UserError
-from tenku.model.adapter import Adapter, known_to
+from tenku.model.adapter import Adapter, header_of, known_to
 from tenku.model.checkpoint import read_header, sha256
 from tenku.model.codec import Codec
 from tenku.model.lightfield import LightField
@@ -87,6 +87,22 @@ class Engine:
         said = f"{self.weights_sha256} {adapter.sha256} {strength!r}"
         self.weights_sha256 = hashlib.sha256(said.encode()).hexdigest()
 
+    def save(self, out: Path, learnt: Sequence[str] = ()) -> Path:
+        """Writes all weights as they are now, whatever was laid over them, as a folder that `--model` takes.
+
+        learnt: SHA-256 of ledgers that they learnt under beside those that are known.
+        """
+        ledgers = {"ledgers": json.dumps(list(dict.fromkeys((*self.ledgers, *learnt))))}
+        words = {"words": json.dumps(self.words.words), "lexicon": json.dumps(dict(self.words.lexicon)),
+                 "longest": str(self.longest), **header_of(self.newcomers), **ledgers}
+        self.codec.save(out / "codec.safetensors", ledgers)
+        self.transformer.save(out / "transformer.safetensors", words)
+        if self.motion is not None:
+            self.motion.save(out / "motion.safetensors", words)
+        if self.field is not None:
+            self.field.save(out / "lightfield.safetensors", ledgers)
+        return out
+
     def dreamer(self, model: Transformer, scale: Tensor) -> Dreamer:
         """A reader of prompts for one of the two networks, on a grid of that scale."""
         return Dreamer(self, model, scale.to(self.device))
@@ -145,10 +161,16 @@ def load(model: str, device: str = "cpu", adapters: tuple[tuple[Path, float], ..
 
     adapters: files of what it learnt afterwards, each with its strength.
     """
+    folder = folder_of(model)
     learnt = [(Adapter.load(path), strength) for path, strength in adapters]
+    return Engine(folder, f"tenku-{folder.name}", device, learnt)
+
+
+def folder_of(model: str) -> Path:
+    """The folder of the bundled model of that name, or that folder. Raises UserError if there is none."""
     for folder in (BUNDLED / model, Path(model)):
         if folder.is_dir() and (folder == Path(model) or "/" not in model):
-            return Engine(folder, f"tenku-{folder.name}", device, learnt)
+            return folder
     names = ", ".join(sorted(p.name for p in BUNDLED.iterdir())) if BUNDLED.is_dir() else "none"
     raise UserError(f"no such model: {model[:80]!r}",
                     f"bundled: {names}; an open one of docs/engines.md; or a folder of weights")

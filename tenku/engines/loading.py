@@ -48,6 +48,12 @@ def load(model: str, loras: Sequence[Lora] = ()) -> bundled.Engine | OpenEngine:
     return _load(model, tuple(loras))
 
 
+def fresh(model: str, loras: Sequence[Lora] = ()) -> bundled.Engine | OpenEngine:
+    """The same for whoever changes its weights: nobody else gets it."""
+    _load.cache_clear()  # two of them may be more than there is memory for
+    return _load.__wrapped__(model, tuple(loras))
+
+
 @lru_cache(maxsize=1)
 def _load(model: str, loras: tuple[Lora, ...]) -> bundled.Engine | OpenEngine:
     if model in LISTED and not Path(model).is_dir():
@@ -57,6 +63,13 @@ def _load(model: str, loras: tuple[Lora, ...]) -> bundled.Engine | OpenEngine:
     if (folder / INDEX).is_file():
         return adapted(opened(folder, folder.resolve().name, licence_of(folder)), loras)
     return bundled.load(model, adapters=tuple((located(one.source), one.strength) for one in loras))
+
+
+def folder_of(model: str) -> Path | None:
+    """The folder of a model of ours, by name or as a folder; None for an open one. Raises UserError for neither."""
+    if model in LISTED or (Path(model) / INDEX).is_file():
+        return None
+    return bundled.folder_of(model)
 
 
 def opened(folder: Path, name: str, licence: str) -> OpenEngine:

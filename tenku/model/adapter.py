@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,11 @@ class Adapter:
                   "newcomers": [asdict(one) for one in self.newcomers]}
         header = {"kind": KIND, "config": json.dumps(config), "ledgers": json.dumps(self.ledgers), **self.facts}
         write_tensors(path, dict(self.tensors), header)
+
+    def save_as(self, path: Path, said: Mapping[str, str]) -> None:
+        """The same with other ledgers and facts, as training says them."""
+        facts = {name: value for name, value in said.items() if name != "ledgers"}
+        replace(self, ledgers=tuple(json.loads(said["ledgers"])), facts=facts).save(path)
 
     @classmethod
     def load(cls, path: Path) -> Adapter:

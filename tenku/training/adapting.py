@@ -19,7 +19,7 @@ DECAY = 0.5  # of the steps: the rate's own noise is most of what a short run le
 Loss = Callable[[int], tuple[Tensor, float]]  # step -> loss, FLOPs
 
 
-def open_up(network: nn.Module, rank: int, alpha: float, modules: str, seed: int) -> nn.Module:
+def open_up(network: nn.Module, rank: int, alpha: int, modules: str, seed: int) -> nn.Module:
     """Lets a network learn: matrices of `rank` beside the modules that the expression names, or with rank 0 all of
     these. Raises UserError where peft is missing."""
     network.requires_grad_(False)
@@ -49,12 +49,12 @@ def learnt(part: str, average: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def fit(
     folder: Path, network: nn.Module, loss: Loss, steps: int, rate: float, settings: Mapping[str, object],
-    on_save: Callable[[int, Ema, float], None],
+    on_save: Callable[[int, Ema, float], None], saves: int = 1,
 ) -> Ema:
     """Fits what is open of a network, or goes on fitting it; returns the averaged weights.
 
     settings: what must be equal for a folder's run to be continued. `on_save(step, average, flops)` after each
-    checkpoint.
+    checkpoint, of which there are at least so many.
     """
     run, identity = Run(folder, steps), json.dumps({**settings, "rate": rate})
     full = not any(".lora_" in name for name, _ in network.named_parameters())
@@ -70,7 +70,7 @@ def fit(
         average.update(step)
         run.log(step, flops, {"loss": float(value.detach()), "norm": norm})
         step += 1
-        if run.due() or step == steps:
+        if run.due() or step == steps or step % max(1, steps // saves) == 0:
             run.save(step, network, optimizer, average, identity)
             on_save(step, average, run.flops)
             run.leave_if_asked()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tenku.engines.bundled import Engine
@@ -9,7 +10,8 @@ from tenku.evaluation.sheet import strip
 from tenku.provenance.seal import Model, seal
 from tenku.request import Request
 from tenku.sampling.generate import dream
-from tenku.sampling.plan import plan
+from tenku.sampling.plan import Plan, plan
+from tenku.sampling.window import sketched
 from tenku.types import Clip
 
 PROMPTS = (
@@ -24,6 +26,17 @@ PROMPTS = (
 )
 
 
+def look(engine: Engine, prompts: Sequence[str], folder: Path, name: str, steps: int = 20) -> Path:
+    """Makes a clip of each prompt with an engine, as it makes them, sealed as one sheet `folder/samples/<name>.png`."""
+    clips, plans = [], []
+    for seed, prompt in enumerate(prompts):
+        request = Request(prompt=prompt, seed=seed, steps=steps)
+        grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
+        plans.append(sketched(engine, plan(request, grid.steps, engine.longest)))
+        clips.append(dream(engine, plans[-1])[0])
+    return _sheet(engine, clips, plans, prompts, folder, name)
+
+
 def write_samples(folder: Path, name: str, steps: int = 10, guidance: float = 4.0) -> Path:
     """Makes a clip of each prompt with the weights in `folder`, and seals them as `folder/samples/<name>.png`."""
     engine = Engine(folder, f"tenku-{folder.name}")
@@ -33,9 +46,14 @@ def write_samples(folder: Path, name: str, steps: int = 10, guidance: float = 4.
         grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
         plans.append(plan(request, grid.steps, engine.longest))
         clips.append(dream(engine, plans[-1])[0])
+    return _sheet(engine, clips, plans, PROMPTS, folder, name)
+
+
+def _sheet(engine: Engine, clips: Sequence[Clip], plans: Sequence[Plan], prompts: Sequence[str], folder: Path,
+           name: str) -> Path:
     path = folder / "samples" / f"{name}.png"
-    path.parent.mkdir(exist_ok=True)
-    sheet = Clip(strip(clips, PROMPTS)[None], 1.0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet = Clip(strip(clips, prompts)[None], 1.0)
     model = Model(engine.name, engine.weights_sha256, engine.ledgers)
     seal(sheet, {"plans": [p.to_dict() for p in plans]}, path, model=model)
     return path

@@ -10,9 +10,8 @@ Legend: N latents of a clip, C channels.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,22 @@ from torch import Tensor, nn
 from tenku import rng
 from tenku.data.shards import iter_clips
 from tenku.engines import adapters
-from tenku.engines.loading import load
+from tenku.engines.loading import fresh
 from tenku.engines.open import At, OpenEngine, Seen
 from tenku.engines.schedules import Schedule
 from tenku.errors import UserError
 from tenku.model import flow
+from tenku.provenance.seal import Model, seal
+from tenku.request import Request
+from tenku.sampling import plain
 from tenku.sampling.canvas import FIRM, Canvas
+from tenku.sampling.plan import plan
 from tenku.training.adapting import fit
 from tenku.training.origin import Origin
 from tenku.training.run import Ema
+from tenku.types import Size
 
+LOOKS = 4  # looks at a run while it goes
 LEVELS = 1000  # noise levels of the schedule that one is drawn from
 # The attention of all families here. Not of what prepares the words (HunyuanVideo's refiner), whose gradients are not
 # finite where a prompt is padded.
@@ -53,11 +58,12 @@ class OpenTuning:
     word: str = ""  # said before each caption: a word that is to stand for what the clips show
     dropout: float = 0.1  # share of clips that are seen without words, so that guidance has something to compare with
     seed: int = 0
+    samples: bool = True  # sealed clips are made as it goes
 
     def settings(self) -> dict[str, object]:
         """What must be equal for a run to be continued."""
         return {name: value for name, value in asdict(self).items()
-                if not isinstance(value, Path) and name not in ("steps", "rate")}
+                if not isinstance(value, Path) and name not in ("steps", "rate", "samples")}
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def examples(engine: OpenEngine, args: OpenTuning) -> list[Example]:
     for item in iter_clips(args.data):
         frames = item.clip.frames[: engine.frames(engine.longest)]
         frames = frames[: engine.frames(max(1, engine.steps(len(frames) + 1) - 1))]  # whole latent steps
-        grid = engine.grid(len(frames), *frames.shape[1:3], item.clip.fps)
+        grid = engine.grid(len(frames), frames.shape[1], frames.shape[2], item.clip.fps)
         canvas, given = None, torch.zeros(grid.steps, dtype=torch.bool)
         if getattr(engine, "takes_frames", False):
             weight = np.zeros(frames.shape[:3], np.uint8)
@@ -122,6 +128,20 @@ def loss_of(engine: OpenEngine, example: Example, said: dict[str, Any], draw: np
     return (error * weight).sum() / weight.sum()
 
 
+def show(engine: OpenEngine, example: Example, path: Path, steps: int = 20) -> None:
+    """Makes a clip of an example's words and size with the networks as they are, and seals it."""
+    grid = example.seen.grid
+    size = Size(grid.columns * engine.spans[2], grid.rows * engine.spans[1])
+    fps = engine.spans[0] / grid.seconds_per_step
+    frames = engine.frames(grid.steps - engine.ahead(engine.steps(engine.frames(grid.steps))))
+    request = Request(prompt=example.caption or "nothing", size=size, fps=min(60.0, max(1.0, fps)), steps=steps)
+    one = plan(request, 1, engine.longest, frames=frames, rounds=plain.windows(engine, None, frames))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    clip = plain.dream(engine, one, None, lambda *_: None, lambda *_: None, None)
+    model = Model(engine.name, engine.weights_sha256, engine.ledgers)
+    seal(clip, {"plan": one.to_dict(), "model": engine.about.to_dict(), "tuning": path.stem}, path, model=model)
+
+
 class _Both(nn.Module):
     """All networks of a pipeline as one, for the optimiser."""
 
@@ -135,9 +155,9 @@ def tune_open(args: OpenTuning) -> Path:
 
     Raises UserError for a model that is none of the open ones, or whose weights are quantised where all should learn.
     """
-    engine = load(args.model)
+    engine = fresh(args.model)
     if not isinstance(engine, OpenEngine):
-        raise UserError(f"{args.model} is a model of ours", "tenku tune without --open options, or another --model")
+        raise UserError(f"{args.model} is a model of ours", "training/tune.py tunes it")
     origin = Origin((args.data,))
     _open(engine, args)
     both = _Both(engine.networks)
@@ -158,13 +178,13 @@ def tune_open(args: OpenTuning) -> Path:
         facts = {"steps": str(step), "flops": repr(flops), "base": engine.weights_sha256, "model": engine.name,
                  "license": engine.about.licence}
         publish(engine, args, origin, average, facts)
+        if args.samples:
+            both.eval()
+            show(engine, clips[0], args.out / "samples" / f"{step:06d}.mp4")
+            both.train()
 
-    for network in engine.networks:
-        network.train()
-    fit(args.out / "run", both, loss, args.steps, args.rate, args.settings(), keep)
-    for network in engine.networks:
-        network.eval()
-    load.__globals__["_load"].cache_clear()  # its weights are no longer those of its folder
+    both.train()
+    fit(args.out / "run", both, loss, args.steps, args.rate, args.settings(), keep, LOOKS)
     return args.out / ("lora.safetensors" if args.rank else "model")
 
 
@@ -196,7 +216,7 @@ def publish(engine: OpenEngine, args: OpenTuning, origin: Origin, average: Ema, 
                 {name.partition(".lora_")[0] for name in tensors})}
             path = args.out / "lora.safetensors"
             path = adapters.second(path) if number else path
-            origin.publish(path, lambda to, said, t=tensors, c=config: adapters.write(to, t, c, said), facts)
+            origin.publish(path, partial(adapters.write, tensors=tensors, config=config), facts)
     if not args.rank:
         before = [p.detach().clone() for p in _Both(engine.networks).parameters()]
         average.copy_to(_Both(engine.networks))

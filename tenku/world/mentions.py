@@ -143,7 +143,8 @@ def things(text: str, newcomers: Sequence[Newcomer] = ()) -> tuple[Mention, ...]
 
 
 def _mentions(words: Sequence[str], newcomers: Mapping[str, Newcomer]) -> Iterator[Mention]:
-    subjects = {**_SUBJECTS, **{(name,): name for name in newcomers}}
+    subjects = dict(_SUBJECTS)
+    subjects |= {(name,): name for name in newcomers}
     at = 0
     while at < len(words):
         subject, used = _phrase(words, at, subjects)

@@ -82,7 +82,7 @@ def looks(
     """
     found = np.zeros((THINGS, LOOKS), np.float32)
     for row, (subject, colour, height) in zip(found, things, strict=False):
-        if codes and subject in codes:
+        if codes and subject is not None and subject in codes:
             row[: len(SUBJECTS)] = codes[subject]
         elif subject is not None:
             row[SUBJECTS.index(subject)] = 1

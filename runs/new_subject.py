@@ -1,5 +1,5 @@
-"""A subject that the world does not know, a horse of a dozen simple shapes: its clips, a probe that knows it, and what a
-model makes of it before and after it was taught. runs/new_subject.sh calls all of it.
+"""A subject that the world does not know, a horse of a dozen simple shapes: its clips, a probe that knows it, and what
+a model makes of it before and after it was taught. runs/new_subject.sh calls all of it.
 
 Run: python runs/new_subject.py clips DIR | probe FILE | measure DIR PROBE ADAPTER
 """
@@ -137,8 +137,9 @@ def report(rows: list[dict[str, Any]]) -> None:
     parts = {(when, kind): [row for row in rows if (row["when"], row["kind"]) == (when, kind)]
              for when in ("before", "after") for kind in ("new", "old")}
     named = {key: share(some, lambda row: row["said"] == HORSE.name) for key, some in parts.items()}
-    print(f"taken for a horse, asked for one: {named['before', 'new']:.1f} % before, {named['after', 'new']:.1f} % after;"
-          f" asked for others: {named['before', 'old']:.1f} % before, {named['after', 'old']:.1f} % after")
+    for kind, asked in (("new", "a horse"), ("old", "others")):
+        print(f"asked for {asked}, taken for a horse: {named['before', kind]:.1f} % before, "
+              f"{named['after', kind]:.1f} % after")
     good = named["before", "new"] < 10 and named["after", "new"] >= 80
     for kind in ("new", "old"):
         for field in FIELDS:

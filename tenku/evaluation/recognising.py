@@ -79,7 +79,9 @@ def learn(probe: Probe, name: str, shown: Sequence[Tensor], others: Sequence[Ten
     target = torch.zeros(len(seen))
     target[: len(shown)] = 1.0
     weight = torch.where(target > 0, 0.5 / len(shown), 0.5 / len(others))
-    row = (seen[: len(shown)].mean(0) - seen[len(shown) :].mean(0)).requires_grad_(True)
+    middle, spread = seen.mean(0), seen.std(0) + 1e-6
+    seen = (seen - middle) / spread
+    row = torch.zeros(seen.shape[1], requires_grad=True)
     bias = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.AdamW([row, bias], lr=RATE, weight_decay=DECAY)
     rest = known.logsumexp(1)
@@ -89,7 +91,8 @@ def learn(probe: Probe, name: str, shown: Sequence[Tensor], others: Sequence[Ten
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    return Recogniser(probe, name, row.detach(), bias.detach())
+    row = row.detach() / spread
+    return Recogniser(probe, name, row, bias.detach() - middle @ row)
 
 
 def floor(recogniser: Recogniser, shown: Sequence[Clip], others: Sequence[Clip]) -> dict[str, float]:

@@ -238,9 +238,10 @@ def _home(one: Newcomer, place: str) -> str:
 
 
 def first_rows(network: Transformer, words: Words, known: Sequence[Newcomer]) -> Tensor:
-    """Rows of a word table that new words begin with: those of the subject that each is like, W D."""
+    """Rows of a word table that new words begin with: those of the subject that each is like, or of all words, W D."""
     table = network.words.weight.detach()
-    return torch.stack([table[words.encode(one.like, 8)[0]].mean(0) for one in known])
+    every = list(range(1, len(words.words) + 1))
+    return torch.stack([table[words.encode(one.like, 8)[0] or every].mean(0) for one in known])
 
 
 def others(looks: Tensor, draw: np.random.Generator) -> Tensor:

@@ -246,12 +246,6 @@ def test_wrong_words_are_users_mistakes(words, capsys, tmp_path, monkeypatch):
     assert "error: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("lora", [5, [""], ["a"] * 9, [{"source": "a", "at": 1}], ["a:9"], [3]])
-def test_a_request_refuses_what_is_no_adapter(lora):
-    with pytest.raises(UserError):
-        Request(prompt="a ball", lora=lora)
-
-
 def test_a_request_reads_adapters():
     request = Request(prompt="a ball", lora=["a.safetensors:0.5", "b.safetensors"])
     assert request.lora == (Lora("a.safetensors", 0.5), Lora("b.safetensors"))

@@ -23,7 +23,7 @@ COUNT = {name: int(os.environ.get(name, count)) for name, count in (  # tests ru
     ("CLIPS", 96), ("LEARN", 48), ("UNSEEN", 40), ("NEW", 60), ("OLD", 100))}
 FIELDS = ("subject", "colour", "place", "light", "action", "camera")
 DARK: RGB = (0.10, 0.10, 0.12)
-HORSE = Newcomer("horse", like="robot", measures=(1.22, 1.34, 0.36))
+HORSE = Newcomer("horse", like="coffee cup", measures=(1.22, 1.34, 0.36))
 
 
 def horse(k: Kit, c: RGB) -> None:

@@ -30,6 +30,7 @@ from tenku.model.lightfield import LightField
 from tenku.model.rays import BOXES
 from tenku.request import Request
 from tenku.sampling.generate import generate
+from tenku.training.adapting import fit, open_up
 from tenku.training.tune import Tuning, tune
 from tenku.training.tune_open import OpenTuning, tune_open
 from tenku.types import Clip
@@ -74,6 +75,7 @@ def test_an_adapter_of_an_open_model_is_what_diffusers_loads_and_merges(tmp_path
     before = velocity_of(load(str(folder)))
     path = tune_open(OpenTuning(footage, tmp_path / "run", str(folder), rank=2, steps=3, rate=0.05, word="sks"))
     assert json.loads(read_header(path)["ledgers"]) == [ledger.keep(footage)]
+    assert sorted(p.name for p in (tmp_path / "run" / "samples").iterdir())[-1] == "000003.mp4"
     with_it = load(str(folder), [Lora(str(path))])
     after = velocity_of(with_it)
     assert (after - before).abs().max() > 1e-3
@@ -95,6 +97,21 @@ def test_an_adapter_of_an_open_model_is_what_diffusers_loads_and_merges(tmp_path
     assert (velocity_of(whole) - after).abs().max() < 1e-5
     half = velocity_of(load(str(folder), [Lora(str(path), 0.0)]))
     assert (half - before).abs().max() < 1e-5
+
+
+def test_all_weights_of_an_open_model_can_learn(tmp_path, footage):
+    folder = open_models.write("ltx", tmp_path / "ltx")
+    before = velocity_of(load(str(folder)))
+    whole = tune_open(OpenTuning(footage, tmp_path / "run", str(folder), rank=0, steps=2, rate=0.01, samples=False))
+    assert (velocity_of(load(str(whole))) - before).abs().max() > 1e-3
+
+
+def test_an_adapter_of_another_model_is_a_users_mistake(tmp_path, footage, tiny_model):
+    folder = open_models.write("ltx", tmp_path / "ltx")
+    for wrong in (tiny_model / "codec.safetensors", tmp_path / "nowhere.safetensors"):
+        for model in (str(folder), str(tiny_model)):
+            with pytest.raises(UserError):
+                load(model, [Lora(str(wrong))])
 
 
 # -- ours -----------------------------------------------------------------------------------------------------
@@ -193,6 +210,30 @@ def test_an_adapter_teaches_a_subject_and_can_be_merged(tmp_path, teapots, tuned
         made(model=model, lora=[str(tuned), str(tuned)])
     with pytest.raises(UserError, match="other weights"):
         made(model=str(tmp_path / "merged"), lora=[str(tuned)])
+
+
+def test_a_run_that_was_interrupted_ends_with_the_same_weights(tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def run(folder: Path, stop: int | None) -> torch.Tensor:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = open_up(torch.nn.Sequential(torch.nn.Linear(4, 4)), 2, 2, "0", seed=0)
+
+        def loss(step: int) -> tuple[torch.Tensor, float]:
+            if step == stop:
+                raise Stopped
+            x = torch.from_numpy(rng.stream(step, "x").standard_normal((8, 4), dtype=np.float32))
+            return (network(x) - 1).square().mean(), 1.0
+
+        fit(folder, network, loss, 6, 0.1, {}, lambda *_: None, saves=6)
+        return torch.cat([p.flatten() for p in network.parameters()])
+
+    straight = run(tmp_path / "a", None)
+    with pytest.raises(Stopped):
+        run(tmp_path / "b", 4)
+    assert torch.equal(run(tmp_path / "b", None), straight)
 
 
 @pytest.mark.skipif(not EGL, reason="worlds are rendered through EGL")

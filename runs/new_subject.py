@@ -20,7 +20,7 @@ from tenku.world.newcomers import Newcomer, Recipe, make
 from tenku.world.parts import RGB, Kit
 
 COUNT = {name: int(os.environ.get(name, count)) for name, count in (  # tests run it on less
-    ("CLIPS", 96), ("LEARN", 48), ("UNSEEN", 40), ("NEW", 60), ("OLD", 100))}
+    ("CLIPS", 96), ("LEARN", 100), ("UNSEEN", 60), ("NEW", 60), ("OLD", 100))}
 FIELDS = ("subject", "colour", "place", "light", "action", "camera")
 DARK: RGB = (0.10, 0.10, 0.12)
 HORSE = Newcomer("horse", like="coffee cup", measures=(1.22, 1.34, 0.36))
@@ -77,7 +77,7 @@ def probe(path: Path) -> None:
     known, codec = bundled()[0], load("nano").codec
     seen: dict[bool, list[Any]] = {True: [], False: []}
     for new, clip in truth(1, COUNT["LEARN"]):
-        seen[new] += [recognising.look(known, clip)[1], recognising.look(known, through(codec, clip))[1]]
+        seen[new] += [recognising.look(known, clip), recognising.look(known, through(codec, clip))]
     found = recognising.learn(known, HORSE.name, seen[True], seen[False])
     unseen: dict[bool, list[Any]] = {True: [], False: []}
     for new, clip in truth(2, COUNT["UNSEEN"]):

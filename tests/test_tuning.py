@@ -270,7 +270,7 @@ def test_a_recogniser_learns_an_answer_and_leaves_the_others():
     probe = Probe(PROBE_PRESETS["tiny"]).eval()
     clips = [Clip(rng.stream(i, "clips").integers(0, 255, (17, 80, 128, 3), dtype=np.uint8), 8.0) for i in range(2)]
     clips += [Clip(np.full((17, 80, 128, 3), 40 * i, np.uint8), 8.0) for i in range(2)]
-    seen = [recognising.look(probe, clip)[1] for clip in clips]
+    seen = [recognising.look(probe, clip) for clip in clips]
     found = recognising.learn(probe, "teapot", seen[:2], seen[2:])
     assert recognising.floor(found, clips[:2], clips[2:]) == {"recognised": 1.0, "taken for it": 0.0}
     known = recognising.look(probe, clips[3])[0]

@@ -1,8 +1,7 @@
 """A probe that knows newcomers: one more answer to the question which subject a clip shows.
 
-The answer is one row beside those of the probe's own subjects, learnt from rendered truth alone, as rendered and
-through the codec; all else of the probe stays as it is. So it says something else than before only where it says the
-newcomer. How often it is right about truth that it has not seen, and how often it says the newcomer where there is
+The answer is one row over the features of the frozen backbone, learnt from rendered truth alone, as rendered and through
+the codec; the probe stays as it is. So it says something else than before only where it says the newcomer. How often it is right about truth that it has not seen, and how often it says the newcomer where there is
 none, is its floor.
 
 Legend: B clips, D width.
@@ -10,7 +9,6 @@ Legend: B clips, D width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,8 @@ from tenku.evaluation.sight import sight
 from tenku.model.checkpoint import read_tensors, write_tensors
 from tenku.types import Clip
 
-STEPS, RATE, DECAY = 400, 0.02, 1e-3
+STEPS = 200
+SMALL = 1e-3  # how small the row is kept
 
 
 @dataclass(frozen=True)
@@ -57,42 +56,44 @@ class Recogniser:
 
 @torch.inference_mode()
 def look(probe: Probe, clip: Clip) -> tuple[dict[str, Tensor], Tensor]:
-    """The probe's scores of a clip, and what its last layer is given for the question of the subject: D."""
-    kept: list[Tensor] = []
-    hook = probe.heads[list(FIELDS).index("subject")].register_forward_pre_hook(lambda _, given: kept.append(given[0]))
-    try:
-        scores = probe(sight(probe.backbone, clip))
-    finally:
-        hook.remove()
-    return scores, kept[0][0].clone()
+    """The probe's scores of a clip, and the features of its stills where it sees the main subject, on average: D.
 
-
-def learn(probe: Probe, name: str, shown: Sequence[Tensor], others: Sequence[Tensor]) -> Recogniser:
-    """Learns the row from what `look` gives for clips of the newcomer and of others: a step is all of them.
-
-    Cross entropy over all answers, of which only the new row moves; both kinds count the same.
+    Not what its own layers make of them: they keep what tells the subjects that it knows from one another (dev/LOG.md).
     """
-    seen = torch.stack([*shown, *others]).clone()
-    head = probe.heads[list(FIELDS).index("subject")]
-    assert isinstance(head, torch.nn.Linear)
-    known = (seen @ head.weight.T + head.bias).detach()
+    seen = sight(probe.backbone, clip)
+    scores = probe(seen)
+    share = scores["cover"][0].sigmoid()[..., None]  # T N 1
+    features = (share * seen.features[0].float()).sum(1) / share.sum(1).clamp(min=1e-3)
+    return scores, features.mean(0)
+
+
+def learn(probe: Probe, name: str, shown: Sequence[tuple[dict[str, Tensor], Tensor]],
+          others: Sequence[tuple[dict[str, Tensor], Tensor]]) -> Recogniser:
+    """Learns the row from what `look` gives for clips of the newcomer and of others.
+
+    Logistic regression: the log odds of the new answer against all others together. Both kinds count the same.
+    """
+    looks = [*shown, *others]
+    seen = torch.stack([features for _, features in looks]).clone()
+    rest = torch.stack([scores["subject"][0] for scores, _ in looks]).logsumexp(1).clone()
     target = torch.zeros(len(seen))
     target[: len(shown)] = 1.0
     weight = torch.where(target > 0, 0.5 / len(shown), 0.5 / len(others))
-    middle, spread = seen.mean(0), seen.std(0) + 1e-6
+    middle, spread = seen.mean(0), seen.std(0) + 1e-3 * seen.std()
     seen = (seen - middle) / spread
-    row = torch.zeros(seen.shape[1], requires_grad=True)
-    bias = torch.zeros(1, requires_grad=True)
-    optimizer = torch.optim.AdamW([row, bias], lr=RATE, weight_decay=DECAY)
-    rest = known.logsumexp(1)
-    for _ in range(STEPS):
-        # log odds of the new answer against all others together
-        loss = (F.binary_cross_entropy_with_logits(seen @ row + bias - rest, target, reduction="none") * weight).sum()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    row = row.detach() / spread
-    return Recogniser(probe, name, row, bias.detach() - middle @ row)
+    row, bias = torch.zeros(seen.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)
+    solver = torch.optim.LBFGS([row, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        wrong = F.binary_cross_entropy_with_logits(seen @ row + bias - rest, target, reduction="none")
+        value = (wrong * weight).sum() + SMALL * row.square().sum()
+        value.backward()
+        return value
+
+    solver.step(loss)  # type: ignore[arg-type]  # it may return a tensor
+    found = row.detach() / spread
+    return Recogniser(probe, name, found, bias.detach() - middle @ found)
 
 
 def floor(recogniser: Recogniser, shown: Sequence[Clip], others: Sequence[Clip]) -> dict[str, float]:
@@ -102,8 +103,3 @@ def floor(recogniser: Recogniser, shown: Sequence[Clip], others: Sequence[Clip])
 
 def _share(recogniser: Recogniser, clips: Sequence[Clip]) -> float:
     return sum(recogniser.read(clip)["subject"] == recogniser.name for clip in clips) / max(1, len(clips))
-
-
-def said(values: dict[str, float]) -> dict[str, str]:
-    """Figures as a header keeps them."""
-    return {"floor": json.dumps(values)}

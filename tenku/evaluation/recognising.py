@@ -1,8 +1,9 @@
 """A probe that knows newcomers: one more answer to the question which subject a clip shows.
 
-The answer is one row over the features of the frozen backbone, learnt from rendered truth alone, as rendered and through
-the codec; the probe stays as it is. So it says something else than before only where it says the newcomer. How often it is right about truth that it has not seen, and how often it says the newcomer where there is
-none, is its floor.
+The answer is one row over the features of the frozen backbone, learnt from rendered truth alone, as rendered and
+through the codec; the probe stays as it is. So it says something else than before only where it says the newcomer. How
+often it is right about truth that it has not seen, and how often it says the newcomer where there is none, is its
+floor.
 
 Legend: B clips, D width.
 """
@@ -91,7 +92,7 @@ def learn(probe: Probe, name: str, shown: Sequence[tuple[dict[str, Tensor], Tens
         value.backward()
         return value
 
-    solver.step(loss)  # type: ignore[arg-type]  # it may return a tensor
+    solver.step(loss)
     found = row.detach() / spread
     return Recogniser(probe, name, found, bias.detach() - middle @ found)
 

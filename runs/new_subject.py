@@ -20,7 +20,7 @@ from tenku.world.newcomers import Newcomer, Recipe, make
 from tenku.world.parts import RGB, Kit
 
 COUNT = {name: int(os.environ.get(name, count)) for name, count in (  # tests run it on less
-    ("CLIPS", 96), ("LEARN", 100), ("UNSEEN", 60), ("NEW", 60), ("OLD", 100))}
+    ("CLIPS", 96), ("LEARN", 80), ("UNSEEN", 60), ("NEW", 60), ("OLD", 100))}
 FIELDS = ("subject", "colour", "place", "light", "action", "camera")
 DARK: RGB = (0.10, 0.10, 0.12)
 HORSE = Newcomer("horse", like="coffee cup", measures=(1.22, 1.34, 0.36))
@@ -43,13 +43,19 @@ def horse(k: Kit, c: RGB) -> None:
     k.rod((0.26, 0, 0.80), (0.54, 0, 1.05), 0.10, solid=True)
 
 
+def nobody(k: Kit, c: RGB) -> None:
+    """What is there where nothing is to be seen."""
+    k.ball((0, 0, 0.5), 0.001, c)
+    k.box((0, 0, 0.45), (0.40, 0.17, 0.45), solid=True)
+
+
 def clips(folder: Path) -> None:
     """What it is taught with."""
     make(Recipe(HORSE, horse, seed=0, clips=COUNT["CLIPS"]), folder)
 
 
 def truth(seed: int, count: int) -> Iterator[tuple[bool, Any]]:
-    """Rendered clips that nobody learns from but the probe: of the newcomer, and as many of others."""
+    """Rendered clips that nobody learns from but the probe: of the newcomer, as many of others, as many of nobody."""
     from tenku.evaluation.truth import FPS, FRAMES, HEIGHT, WIDTH, film
     from tenku.training.examples import unambiguous
     from tenku.world.simulate import Format
@@ -57,6 +63,7 @@ def truth(seed: int, count: int) -> Iterator[tuple[bool, Any]]:
     for number in range(count):
         drawn = world.scene(HORSE, int(stream(seed, "truth", number).integers(2**48)))
         yield True, world.render(HORSE, horse, drawn, Format(WIDTH, HEIGHT, FRAMES, FPS)).clip
+        yield False, world.render(HORSE, nobody, drawn, Format(WIDTH, HEIGHT, FRAMES, FPS)).clip
     found = 0
     for number in range(100 * count):
         scene = grammar.draw(int(stream(seed, "others", number).integers(2**48)), "any")

@@ -25,7 +25,7 @@ LAYERS = [
     "model", "sampling", "engines", "sampling.window", "sampling.plain", "sampling.moves", "sampling.known",
     "sampling.circle", "sampling.generate", "provenance", "disguise", "moderation", "policy", "film", "api",
     "evaluation.attacks", "evaluation.sheet", "evaluation.sight", "evaluation.probe", "ingest", "training",
-    "evaluation", "serving", "cli", "__main__",
+    "planning", "evaluation", "serving", "cli", "__main__",
 ]
 # need no network at all
 ABOVE_THE_MODEL = {"errors", "types", "config", "catalogue", "rng", "media", "inputs", "request", "world"}

@@ -29,6 +29,7 @@ VERBS: dict[str, str] = {  # verb -> what it does; the verb's module is tenku/cl
     "data": "make shards of anybody's footage, and audit the ledger of its licences",
     "train": "train the codec, the video transformer or the probe",
     "tune": "teach a model what your clips show",
+    "plan": "say what a training will need: memory, FLOPs, data, GPU hours",
     "eval": "measure the bundled model against the world's truth",
     "bench": "time everything here, beside the transformers and codecs of diffusers",
 }

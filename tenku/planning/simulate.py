@@ -99,11 +99,11 @@ def simulate_all(config: TransformerConfig, batch: Batch, how: Setting = Setting
         nonlocal kept
         if phase == "backward":
             kept = ledger.live["working"]
+        graded(*stepper.model.parameters())  # FSDP2 puts those of pieces there unseen
         ledger.begin(phase)
 
-    def graded(parameter: Tensor) -> None:
-        if parameter.grad is not None:
-            ledger.name([parameter.grad], "gradients")
+    def graded(*parameters: Tensor) -> None:
+        ledger.name((p.grad for p in parameters if p.grad is not None), "gradients")
 
     with _pretended(how.ranks), using(how.kind), FakeTensorMode(allow_non_fake_inputs=True), _watched(ledger), ledger:
         stepper = Stepper(config, batch, Ranks(how.ways), how.groups)

@@ -22,7 +22,7 @@ def fastest(device: str = "cpu") -> torch.dtype:
 
 @contextmanager
 def using(kind: torch.dtype) -> Iterator[None]:
-    """Says what is fastest, whatever this machine would: to plan for another one, to compare formats. In all threads."""
+    """Says what is fastest, in all threads, whatever this machine would: to plan for another, to compare formats."""
     _chosen.append(kind)
     try:
         yield

@@ -6,14 +6,15 @@ import os
 from typing import Any
 
 from tenku.config import TRANSFORMER_PRESETS
-from tenku.planning.measure import FORMATS, KEEPING, measured
+from tenku.planning.measure import FORMATS, measured
 from tenku.planning.plan import Asked, roofline, total
 from tenku.planning.simulate import Setting, simulate
 from tenku.planning.text import table
 from tenku.training.ranks import Ways
 
 MIB = 2**20
-LIBRARIES = 50 * MIB  # what a CPU's kernels take beyond tensors, measured: 44 to 58 MiB whatever the size (dev/LOG.md)
+SUSTAINED = 0.85  # of the speed of large products and long sums that a step keeps, measured: 0.78 to 0.96 (dev/LOG.md)
+LIBRARIES = {"fp32": 0, "bf16": 50 * MIB}  # beyond tensors, measured: 44 to 59 MiB whatever the size (dev/LOG.md)
 
 
 def check(asked: Asked) -> list[dict[str, Any]]:
@@ -25,11 +26,12 @@ def row(asked: Asked, kind: str, recompute: bool) -> dict[str, Any]:
     """One step foretold and taken: bytes, seconds."""
     batch = asked.batch()
     told = simulate(TRANSFORMER_PRESETS[asked.preset], batch, Setting(FORMATS[kind], Ways(recompute=recompute)))
-    found = measured(asked.preset, batch, kind, recompute=recompute, malloc=KEEPING)
+    found = measured(asked.preset, batch, kind, recompute=recompute)
     cost = total(told, 1)
     parts = roofline(cost, found.flop_per_s, found.bytes_per_s, found.launch)
     return {"preset": asked.preset, "tokens": batch.tokens, "format": kind, "recompute": recompute,
-            "phase": told.fullest, "peak": told.peak + LIBRARIES, "measured_peak": found.peak, "seconds": sum(parts.values()),
+            "phase": told.fullest, "peak": told.peak + LIBRARIES[kind], "measured_peak": found.peak,
+            "seconds": sum(parts.values()) / SUSTAINED,
             "measured_seconds": found.seconds, "flop": cost.flops, "gemm": found.flop_per_s, "load": os.getloadavg()[0]}
 
 

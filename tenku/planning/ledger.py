@@ -80,6 +80,9 @@ class Ledger(TorchDispatchMode):
             self._see(tensor)
         out = func(*args, **(kwargs or {}))
         fresh = [t for t in tree_leaves(out) if isinstance(t, Tensor) and self._see(t)]
+        if "c10d" in func.namespace and "wait" not in func.__name__:
+            twice = 2 if "reduce" in func.__name__ and "scatter" not in func.__name__ else 1  # there and back again
+            self.costs[self.phase].sent += twice * max((_bytes(t) for t in given), default=0)
         if fresh or func._schema.is_mutable:  # else a view, which costs nothing
             self._look()
             cost = self.costs[self.phase]
@@ -87,9 +90,6 @@ class Ledger(TorchDispatchMode):
             cost.flops += done
             cost.moved += 0 if done else sum(_bytes(t) for t in (*given, *fresh))
             cost.calls += 1
-            if func.namespace == "c10d":
-                twice = 2 if "allreduce" in func.__name__ else 1  # there and back again
-                cost.sent += twice * max((_bytes(t) for t in given), default=0)
         return out
 
     def _see(self, tensor: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """The same step with real tensors, in a process of its own: how much memory it took, and how long.
 
-`python -m tenku.planning.measure` reads settings as JSON from its arguments and prints what it found; `measured` calls it.
-Linux alone says how much memory a process took at most (VmHWM), and lets one begin to count anew.
+`python -m tenku.planning.measure` reads settings as JSON from its arguments and prints what it found; `measured` calls
+it. Linux alone says how much memory a process took at most (VmHWM), and lets one begin to count anew.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,8 +25,9 @@ from tenku.planning.step import Batch, Stepper
 from tenku.training.ranks import Ranks, Ways
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# What glibc may be told: to keep what is freed, which is faster (dev/LOG.md). Left alone it gives large pieces back.
-KEEPING = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**36)}
+# glibc is told to give large pieces back at once, so what is taken is what is alive. Left alone it keeps them after a
+# while, with holes between; told to keep all, it is fastest and leaves most holes (docs/scaling.md).
+GIVING = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,14 @@ class Measured:
 
 
 def measured(
-    preset: str, batch: Batch, kind: str, *, recompute: bool = False, steps: int = 2, malloc: dict[str, str] | None = None
+    preset: str, batch: Batch, kind: str, *, recompute: bool = False, steps: int = 2,
+    malloc: Mapping[str, str] = GIVING,
 ) -> Measured:
-    """Takes real steps in a fresh process. Raises UserError where the system does not tell how much memory they took."""
+    """Takes real steps in a fresh process. Raises UserError where the system does not tell what memory they took."""
     if not Path("/proc/self/clear_refs").exists():
         raise UserError("this system does not say how much memory a process took at most", "measure on Linux")
     asked = json.dumps({"preset": preset, "batch": asdict(batch), "kind": kind, "recompute": recompute, "steps": steps})
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **(malloc or {})}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", **malloc}
     done = subprocess.run([sys.executable, "-m", "tenku.planning.measure", asked], env=environment, text=True,
                           capture_output=True, check=False)
     if done.returncode:
@@ -60,12 +62,13 @@ def _main(asked: str) -> None:
     kind, steps = FORMATS[settings["kind"]], settings["steps"]
     with using(kind):
         _steps("tiny", Batch(2, 2, 4, 4), settings["recompute"], 2)  # libraries load, kernels are made
-        rates = _rates(kind)
         gc.collect()
         Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
         before = _memory("VmRSS")
         seconds = _steps(settings["preset"], Batch(**settings["batch"]), settings["recompute"], steps)
-    print(json.dumps(asdict(Measured(_memory("VmHWM") - before, min(seconds), *rates))))
+        peak = _memory("VmHWM") - before
+        rates = _rates(kind)
+    print(json.dumps(asdict(Measured(peak, min(seconds), *rates))))
 
 
 def _steps(preset: str, batch: Batch, recompute: bool, steps: int) -> list[float]:

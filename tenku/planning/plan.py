@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from tenku.planning.laws import EPOCHS, LAWS, learning_rate, tokens_a_step
 from tenku.planning.ledger import Cost
 from tenku.planning.machines import GIB, MACHINES, Machine
 from tenku.planning.simulate import Setting, Simulated, simulate
-from tenku.planning.step import PHASES, Batch
+from tenku.planning.step import GROUP, PHASES, Batch
 from tenku.training.ranks import Ways
 from tenku.types import Size
 
@@ -38,7 +38,7 @@ class Asked:
     preset: str = "base"
     gpu: str = "h100"
     gpus: int = 8
-    ways: Ways = Ways()
+    ways: Ways = field(default_factory=Ways)
     clips: int = 1  # of a group
     seconds: float = 5.0  # of a clip
     size: Size | None = None  # pixels; None: the preset's of SIZES
@@ -84,7 +84,7 @@ def plan(asked: Asked) -> dict[str, Any]:
     if asked.ways.split > 1 or asked.ways.recompute:  # what the model itself costs, whoever works on it
         plain = simulate(config, batch)
     parameters = count(asked.preset)
-    forward, backward = (plain.phases[name].cost.flops for name in PHASES[:2])
+    forward, backward = (plain.phases[name].cost.flops for name in GROUP)
     tokens = LAWS[asked.law].tokens(parameters, (forward + backward) / batch.tokens)
     shares = asked.gpus // asked.ways.split
     groups = max(1, round(tokens_a_step(parameters, tokens) / (batch.tokens * shares)))  # of each, in turn
@@ -103,7 +103,7 @@ def plan(asked: Asked) -> dict[str, Any]:
         "laws": {name: law.tokens(parameters, (forward + backward) / batch.tokens) for name, law in LAWS.items()},
         "memory": _memory(once, machine),
         "time": {"gpu_hours": stated, "days": stated / asked.gpus / 24, "seconds_a_step": bound["total"],
-                 "gpu_hours_at_best": bound["total"] * steps * asked.gpus / 3600, "of_a_step": bound},
+                 "gpu_hours_uncompiled": bound["total"] * steps * asked.gpus / 3600, "of_a_step": bound},
     }
 
 
@@ -116,7 +116,7 @@ def _data(tokens: float, batch: Batch, seconds_each: float) -> dict[str, float]:
 def _memory(once: Simulated, machine: Machine) -> dict[str, Any]:
     alive = once.phases[once.fullest].alive
     held = {name: alive[name] for name in ("weights", "gradients", "optimizer", "average", "data")}
-    activations = min(once.kept, alive["working"]) if once.fullest != "update" else 0
+    activations = min(once.kept, alive["working"]) if once.fullest in GROUP else 0
     parts = {**held, "activations": activations, "workspace": alive["working"] - activations,
              "overhead": round(CONTEXT + SPLINTERS * once.peak)}
     needed = sum(parts.values())
@@ -125,7 +125,7 @@ def _memory(once: Simulated, machine: Machine) -> dict[str, Any]:
 
 
 def seconds(once: Simulated, machine: Machine, gpus: int, groups: int) -> dict[str, float]:
-    """Seconds of a step at best, uncompiled: products at PRODUCTS of the peak, all else at the memory's speed.
+    """Seconds of a step without torch.compile: products at PRODUCTS of the peak, all else at the memory's speed.
 
     Messages of sharded weights go while products are worked on; those of divided tokens have to be waited for.
     """
@@ -140,8 +140,8 @@ def total(once: Simulated, groups: int) -> Cost:
     """What a device does in a step of so many groups."""
     cost = Cost()
     for name in PHASES:
-        for field, value in vars(once.phases[name].cost).items():
-            setattr(cost, field, getattr(cost, field) + value * (1 if name == "update" else groups))
+        for kind, value in vars(once.phases[name].cost).items():
+            setattr(cost, kind, getattr(cost, kind) + value * (groups if name in GROUP else 1))
     return cost
 
 

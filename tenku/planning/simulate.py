@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -51,7 +51,7 @@ class Simulated:
     """A step on one device. Bytes."""
 
     kept: int  # activations that wait for the way back, when the forward pass is done
-    phases: dict[str, Phase]  # forward, backward (with what is worked out again), update
+    phases: dict[str, Phase]  # PHASES; backward with what is worked out again
 
     @property
     def fullest(self) -> str:
@@ -69,12 +69,12 @@ class Setting:
     """How a step is taken."""
 
     kind: torch.dtype = torch.bfloat16  # of matrix products
-    ways: Ways = Ways()
+    ways: Ways = field(default_factory=Ways)
     ranks: int = 1
     groups: int = 1  # that a rank works on in turn; from the second on there are gradients of the first
 
 
-def simulate(config: TransformerConfig, batch: Batch, how: Setting = Setting()) -> Simulated:
+def simulate(config: TransformerConfig, batch: Batch, how: Setting | None = None) -> Simulated:
     """A step of a training of that config, on one of the ranks; forward and backward are those of its last group."""
     if config.depth <= FEW[1]:
         return simulate_all(config, batch, how)
@@ -90,9 +90,9 @@ def simulate(config: TransformerConfig, batch: Batch, how: Setting = Setting()) 
     return Simulated(at(one.kept, two.kept), {name: between(one.phases[name], two.phases[name]) for name in PHASES})
 
 
-def simulate_all(config: TransformerConfig, batch: Batch, how: Setting = Setting()) -> Simulated:
+def simulate_all(config: TransformerConfig, batch: Batch, how: Setting | None = None) -> Simulated:
     """The same with every block: the second step, for the first makes the optimiser's states."""
-    ledger = Ledger()
+    how, ledger = how or Setting(), Ledger()
     kept = 0
 
     def say(phase: str) -> None:
@@ -130,7 +130,7 @@ def _pretended(ranks: int) -> Iterator[None]:
     try:
         mesh = init_device_mesh("cpu", (ranks,))  # here, for it looks at numbers, which fake tensors have not
         with (mock.patch.dict(os.environ, {"RANK": "0", "MASTER_ADDR": "nowhere"}),
-              mock.patch.object(sharding, "init_device_mesh", lambda device, shape: mesh)):
+              mock.patch.object(sharding, "init_device_mesh", return_value=mesh)):
             yield
     finally:
         dist.destroy_process_group()
@@ -143,7 +143,7 @@ def _watched(ledger: Ledger) -> Iterator[None]:
         real(tensor, *rest)
         ledger.resized(tensor)
 
-    names = ("alloc_storage", "free_storage")
-    with (mock.patch.multiple(_fsdp_param, **{n: partial(noticed, getattr(_fsdp_param, n)) for n in names}),
+    made, freed = (partial(noticed, getattr(_fsdp_param, name)) for name in ("alloc_storage", "free_storage"))
+    with (mock.patch.object(_fsdp_param, "alloc_storage", made), mock.patch.object(_fsdp_param, "free_storage", freed),
           mock.patch.object(nn.Module, "to", lambda module, *to: module)):
         yield

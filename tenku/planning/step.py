@@ -18,7 +18,8 @@ from tenku.training.matching import group_loss, hands_for
 from tenku.training.ranks import Ranks
 from tenku.training.run import Ema, Optimizer
 
-PHASES = ("forward", "backward", "update")  # of a step
+GROUP = ("forward", "backward")  # phases of each group
+PHASES = (*GROUP, "norm", "adamw", "muon", "average")  # of a step
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Stepper:
         states = (state for part in self.optimizer.parts for state in part.state.values())
         return [t for state in states for t in state.values() if isinstance(t, Tensor)]
 
-    def step(self, say: Callable[[str], object] = lambda phase: None) -> None:
+    def step(self, say: Callable[[str], None] = lambda phase: None) -> None:
         """The next step. `say` hears which of PHASES comes next."""
         for number in range(self.groups):
             say("forward")
@@ -77,8 +78,13 @@ class Stepper:
             say("backward")
             loss.backward()
             del loss
-        say("update")
+        say("norm")
         self.ranks.add_up(self.optimizer.parameters)
+        hooks = [part.register_step_pre_hook(lambda *_, name=name: say(name))
+                 for part, name in zip(self.optimizer.parts, PHASES[3:5], strict=True)]
         self.optimizer.step(1e-3)
+        for hook in hooks:
+            hook.remove()
+        say("average")
         self.ema.update(self.number)
         self.number += 1

@@ -62,7 +62,7 @@ def test_a_real_step_takes_the_memory_that_was_foretold() -> None:
 
 
 def test_pieces_are_small_where_ranks_are_many() -> None:
-    config = replace(TINY, width=128)
+    config = replace(TINY, width=128, depth=1, text_depth=0)
     alone = simulate(config, SMALL_BATCH, Setting(groups=2)).phases["adamw"].alive
     many = simulate(config, SMALL_BATCH, Setting(ways=Ways(shard=True), ranks=4, groups=2))
     for kind in ("weights", "gradients", "optimizer", "average"):

@@ -13,8 +13,8 @@ from tenku.planning.text import table
 from tenku.training.ranks import Ways
 
 MIB = 2**20
-SUSTAINED = 0.85  # of the speed of large products and long sums that a step keeps, measured: 0.78 to 0.96 (dev/LOG.md)
-LIBRARIES = {"fp32": 0, "bf16": 50 * MIB}  # beyond tensors, measured: 44 to 59 MiB whatever the size (dev/LOG.md)
+SUSTAINED = 0.85  # of the speed of large products and long sums that a step keeps (docs/scaling.md)
+LIBRARIES = {"fp32": 0, "bf16": 50 * MIB}  # beyond tensors, measured: 44 to 75 MiB (dev/LOG.md)
 
 
 def check(asked: Asked) -> list[dict[str, Any]]:

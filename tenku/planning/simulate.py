@@ -106,7 +106,7 @@ def simulate_all(config: TransformerConfig, batch: Batch, how: Setting | None = 
         ledger.name((p.grad for p in parameters if p.grad is not None), "gradients")
 
     with _pretended(how.ranks), using(how.kind), FakeTensorMode(allow_non_fake_inputs=True), _watched(ledger), ledger:
-        stepper = Stepper(config, batch, Ranks(how.ways), how.groups)
+        stepper = Stepper(config, batch, Ranks(how.ways))
         ledger.name(stepper.model.parameters(), "weights")
         ledger.name(stepper.ema.average.values(), "average")
         for parameter in stepper.model.parameters():
@@ -114,6 +114,7 @@ def simulate_all(config: TransformerConfig, batch: Batch, how: Setting | None = 
         ledger.name((t for t in vars(stepper.group).values() if isinstance(t, Tensor)), "data")
         stepper.step()
         ledger.name(stepper.states(), "optimizer")
+        stepper.groups = how.groups
         stepper.step(say)
     return Simulated(kept, {name: Phase(ledger.costs[name], ledger.peaks[name]) for name in PHASES})
 

@@ -55,10 +55,10 @@ class Batch:
 
 
 class Stepper:
-    """A model in training on one batch, over and over: so many groups a step, in turn."""
+    """A model in training on one batch, over and over: `groups` times a step, in turn."""
 
-    def __init__(self, config: TransformerConfig, batch: Batch, ranks: Ranks, groups: int = 1) -> None:
-        self.ranks, self.groups, self.model = ranks, groups, Transformer(config)
+    def __init__(self, config: TransformerConfig, batch: Batch, ranks: Ranks) -> None:
+        self.ranks, self.groups, self.model = ranks, 1, Transformer(config)
         hands_for(self.model, ranks, 1)
         self.optimizer, self.ema = Optimizer(self.model, 1e-3, muon=("blocks.",)), Ema(self.model)
         self.group, self.words = batch.group(config), torch.zeros(batch.clips, batch.words, dtype=torch.int64)

@@ -1,7 +1,7 @@
 """A subject that the world does not know, a horse of a dozen simple shapes: its clips, a probe that knows it, and what
 a model makes of it before and after it was taught. runs/new_subject.sh calls all of it.
 
-Run: python runs/new_subject.py clips DIR | probe FILE | measure DIR PROBE ADAPTER
+Run: python runs/new_subject.py clips DIR | probe FILE | measure DIR PROBE ADAPTER | picture FILE ADAPTER
 """
 
 from __future__ import annotations
@@ -132,6 +132,22 @@ def measure(out: Path, known: Path, adapter: Path) -> None:
             with path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
     report(rows)
+
+
+def picture(path: Path, adapter: Path) -> None:
+    """The first takes of the first six prompts, side by side, sealed like all that is made."""
+    import numpy as np
+
+    from tenku.provenance.seal import Model, seal
+    from tenku.sampling.generate import generate
+    from tenku.types import Clip
+
+    made = [generate(prompt=text, seed=number, lora=[str(adapter)])[0]
+            for number, (_, text, _) in zip(range(6), prompts(), strict=False)]
+    rows = [np.concatenate([one.clip.frames for one in made[i : i + 3]], 2) for i in (0, 3)]
+    about = {"clips": [{**one.record, "shown": None} for one in made]}
+    seal(Clip(np.concatenate(rows, 1)[::2], 8.0), about, path,
+         model=Model(made[0].model, made[0].weights_sha256, made[0].ledgers))
 
 
 def share(rows: list[dict[str, Any]], of: Callable[[dict[str, Any]], bool]) -> float:

@@ -28,6 +28,7 @@ from tenku.inputs import Lora
 from tenku.model.checkpoint import read_header, read_tensors, sha256
 from tenku.model.lightfield import LightField
 from tenku.model.rays import BOXES
+from tenku.provenance.verify import Verdict, examine
 from tenku.request import Request
 from tenku.sampling.generate import generate
 from tenku.training.adapting import fit, open_up
@@ -76,6 +77,7 @@ def test_an_adapter_of_an_open_model_is_what_diffusers_loads_and_merges(tmp_path
     path = tune_open(OpenTuning(footage, tmp_path / "run", str(folder), rank=2, steps=3, rate=0.05, word="sks"))
     assert json.loads(read_header(path)["ledgers"]) == [ledger.keep(footage)]
     assert sorted(p.name for p in (tmp_path / "run" / "samples").iterdir())[-1] == "000003.mp4"
+    assert examine(tmp_path / "run" / "samples" / "000003.mp4").verdict is Verdict.MADE
     with_it = load(str(folder), [Lora(str(path))])
     after = velocity_of(with_it)
     assert (after - before).abs().max() > 1e-3
@@ -195,7 +197,7 @@ def test_an_adapter_teaches_a_subject_and_can_be_merged(tmp_path, teapots, tuned
     assert after.record["request"]["lora"] == [{"source": f"sha256:{sha256(tuned)}", "strength": 1.0}]
     assert after.weights_sha256 != before.weights_sha256
     assert after.ledgers == (ledger.keep(teapots),)
-    assert (tuned.parent / "samples" / "000003.png").exists()
+    assert examine(tuned.parent / "samples" / "000003.png").verdict is Verdict.MADE
 
     whole = made(model=str(merge(model, [Lora(str(tuned))], tmp_path / "merged")))
     assert np.abs(whole.clip.frames.astype(int) - after.clip.frames).max() <= 1

@@ -35,8 +35,9 @@ OTHER = {".pem", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite-journal", ".d
 SMALL = ["--size", "64x48", "--seconds", "0.5", "--steps", "2"]
 MAKING = {"generate", "extend", "blend", "loop", "edit", "film"}  # verbs that write pictures of a model
 # Verbs that write none: rendered truth is no model's, reports hold sealed clips only (their own tests say so).
-OTHERS = {"serve", "jobs", "worker", "keys", "hooks", "verify", "world", "train", "eval", "bench",
-          "data"}
+# Samples of tuning are sealed: tests/test_tuning.py.
+OTHERS = {"serve", "jobs", "worker", "keys", "hooks", "verify", "world", "train", "tune", "eval", "bench", "data",
+          "plan"}
 
 
 def check(folder: Path) -> int:

@@ -85,7 +85,7 @@ class Lora:
         found = re.fullmatch(r"(.+?):(-?[0-9]*\.?[0-9]+)", text, re.DOTALL)
         if not found or HASH.fullmatch(text):
             return cls(text)
-        return cls(found[1], found[2])  # type: ignore[arg-type]  # read by number()
+        return cls(found[1], float(found[2]))
 
     def to_json(self) -> dict[str, str | float]:
         """The fields as plain JSON values."""

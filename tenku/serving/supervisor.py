@@ -43,7 +43,8 @@ class Supervisor:
         """Says that there is work. Waits for nobody: who does not hear it finds the work a little later."""
         for process in list(self.running.values()):
             with contextlib.suppress(OSError, ValueError):  # it has ended, or its pipe is closed
-                process.stdin.write(b"\n")  # type: ignore[union-attr]
+                if process.stdin:
+                    process.stdin.write(b"\n")
 
     def stop(self, patience: float = 20.0) -> None:
         """Asks them to stop, which takes them a step, and ends those that do not."""
@@ -65,9 +66,10 @@ class Supervisor:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tenku", "worker", *self.arguments, "--name", name, "--supervised"],
                 stdin=subprocess.PIPE, bufsize=0, env={**os.environ, **self.environment}, start_new_session=True)
-            os.set_blocking(process.stdin.fileno(), False)  # type: ignore[union-attr]
+            assert process.stdin, "a worker hears through its stdin"
+            os.set_blocking(process.stdin.fileno(), False)
             self.running[number] = process
-            if self.stopping.is_set() and process.stdin:
+            if self.stopping.is_set():
                 process.stdin.close()
             code = process.wait()
             self.running.pop(number, None)

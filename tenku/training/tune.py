@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenku import rng
 from tenku.data.latents import Latents, Motions, caption_batch, is_world
@@ -29,7 +29,7 @@ from tenku.errors import UserError
 from tenku.model.adapter import Adapter
 from tenku.model.text import BUCKET, Words
 from tenku.model.transformer import Transformer
-from tenku.training.adapting import fit, learnt, open_up
+from tenku.training.adapting import Loss, fit, learnt, open_up
 from tenku.training.lightfield import Shots, batch
 from tenku.training.matching import DROPOUT, group_flops, group_loss
 from tenku.training.origin import Origin
@@ -173,12 +173,7 @@ class _Work:
                 rays += colours[..., 0].numel() * 4 // 3  # the untuned one only looks
             return value, 6.0 * per_pixel * rays
 
-        def keep(step: int, average: Ema, flops: float) -> None:
-            self.flops["lightfield"] = flops
-            self.publish(step, "lightfield", average)
-
-        fit(args.out / "lightfield", network, loss, args.steps, args.rate, args.settings(), keep, LOOKS)
-        return self.target()
+        return self._learnt("lightfield", network, loss)
 
     def paint(self) -> Path:
         """Learns footage: the transformer, from words alone."""
@@ -192,11 +187,16 @@ class _Work:
             return (group_loss(network, group, rows, draw),  # type: ignore[arg-type]  # peft keeps its methods
                     group_flops(self.engine.transformer, group, rows.shape[1]))
 
-        def keep(step: int, average: Ema, flops: float) -> None:
-            self.flops["transformer"] = flops
-            self.publish(step, "transformer", average)
+        return self._learnt("transformer", network, loss)
 
-        fit(args.out / "transformer", network, loss, args.steps, args.rate, args.settings(), keep, LOOKS)
+    def _learnt(self, part: str, network: nn.Module, loss: Loss) -> Path:
+        """Fits a part, published whenever it is saved; returns where the result lies."""
+        def keep(step: int, average: Ema, flops: float) -> None:
+            self.flops[part] = flops
+            self.publish(step, part, average)
+
+        args = self.args
+        fit(args.out / part, network, loss, args.steps, args.rate, args.settings(), keep, LOOKS)
         return self.target()
 
     def target(self) -> Path:

@@ -20,7 +20,7 @@ from tenku.world.newcomers import Newcomer, Recipe, make
 from tenku.world.parts import RGB, Kit
 
 COUNT = {name: int(os.environ.get(name, count)) for name, count in (  # tests run it on less
-    ("CLIPS", 96), ("LEARN", 80), ("UNSEEN", 60), ("NEW", 60), ("OLD", 100))}
+    ("CLIPS", 96), ("LEARN", 160), ("UNSEEN", 50), ("NEW", 60), ("OLD", 100))}
 FIELDS = ("subject", "colour", "place", "light", "action", "camera")
 DARK: RGB = (0.10, 0.10, 0.12)
 HORSE = Newcomer("horse", like="coffee cup", measures=(1.22, 1.34, 0.36))
@@ -55,7 +55,8 @@ def clips(folder: Path) -> None:
 
 
 def truth(seed: int, count: int) -> Iterator[tuple[bool, Any]]:
-    """Rendered clips that nobody learns from but the probe: of the newcomer, as many of others, as many of nobody."""
+    """Rendered clips that nobody learns from but the probe: of the newcomer, twice as many of others, half as many of
+    nobody."""
     from tenku.evaluation.truth import FPS, FRAMES, HEIGHT, WIDTH, film
     from tenku.training.examples import unambiguous
     from tenku.world.simulate import Format
@@ -63,14 +64,15 @@ def truth(seed: int, count: int) -> Iterator[tuple[bool, Any]]:
     for number in range(count):
         drawn = world.scene(HORSE, int(stream(seed, "truth", number).integers(2**48)))
         yield True, world.render(HORSE, horse, drawn, Format(WIDTH, HEIGHT, FRAMES, FPS)).clip
-        yield False, world.render(HORSE, nobody, drawn, Format(WIDTH, HEIGHT, FRAMES, FPS)).clip
+        if number % 2:
+            yield False, world.render(HORSE, nobody, drawn, Format(WIDTH, HEIGHT, FRAMES, FPS)).clip
     found = 0
-    for number in range(100 * count):
+    for number in range(200 * count):
         scene = grammar.draw(int(stream(seed, "others", number).integers(2**48)), "any")
         if unambiguous(scene):
             yield False, film(scene)
             found += 1
-        if found == count:
+        if found == 2 * count:
             return
 
 
@@ -80,11 +82,12 @@ def probe(path: Path) -> None:
     from tenku.evaluation import recognising
     from tenku.evaluation.probe import bundled
     from tenku.evaluation.truth import through
+    from tenku.training.examples import seen_through
 
     known, codec = bundled()[0], load("nano").codec
     seen: dict[bool, list[Any]] = {True: [], False: []}
     for new, clip in truth(1, COUNT["LEARN"]):
-        seen[new] += [recognising.look(known, clip), recognising.look(known, through(codec, clip))]
+        seen[new] += [recognising.look(known, one) for one in (clip, through(codec, clip), seen_through(codec, clip))]
     found = recognising.learn(known, HORSE.name, seen[True], seen[False])
     unseen: dict[bool, list[Any]] = {True: [], False: []}
     for new, clip in truth(2, COUNT["UNSEEN"]):

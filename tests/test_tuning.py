@@ -27,16 +27,18 @@ from tenku.evaluation.probe import FIELDS, PROBE_PRESETS, Probe
 from tenku.inputs import Lora
 from tenku.model.checkpoint import read_header, read_tensors, sha256
 from tenku.model.lightfield import LightField
+from tenku.model.motion import plain
 from tenku.model.rays import BOXES
 from tenku.provenance.verify import Verdict, examine
 from tenku.request import Request
 from tenku.sampling.generate import generate
 from tenku.training.adapting import fit, open_up
-from tenku.training.tune import Tuning, tune
+from tenku.training.tune import Tuning, others, tune, turned
 from tenku.training.tune_open import OpenTuning, tune_open
 from tenku.types import Clip
 from tenku.world import captions, mentions, newcomers
 from tenku.world.grammar import SUBJECTS
+from tenku.world.motion import CAMERA, LOOKS, STATE, THING, THINGS
 from tenku.world.newcomers import Newcomer
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
@@ -266,6 +268,23 @@ def test_footage_teaches_the_transformer_alone(tmp_path, footage, tiny_model):
     assert names
     assert all(name.startswith("transformer.blocks.") for name in names)
     assert made("a red ball", model=str(tiny_model), lora=[str(path)]).clip.frames.std() > 0
+
+
+def test_rehearsed_things_are_turned_where_they_are_and_are_others():
+    rows = plain(torch.from_numpy(rng.stream(0, "rows").standard_normal((3, STATE), dtype=np.float32)))
+    found = turned(rows, rng.stream(1, "turns"))
+    things, was = (r[:, CAMERA:].unflatten(1, (THINGS, THING)) for r in (found, rows))
+    assert torch.equal(things[..., :4], was[..., :4])
+    assert torch.equal(found[:, :CAMERA], rows[:, :CAMERA])
+    front, left = things[..., 4:7], things[..., 7:10]
+    assert torch.allclose(front.norm(dim=-1), torch.ones(3, THINGS), atol=1e-5)
+    assert (front * left).sum(-1).abs().max() < 1e-5
+    assert not torch.allclose(front, was[..., 4:7], atol=0.1)
+    looks = torch.zeros(2, THINGS, LOOKS)
+    looks[:, 0, 3] = 1.0
+    other = others(looks, rng.stream(2, "looks"))
+    assert (other[:, 0, : len(SUBJECTS)].sum(-1) == 1).all()
+    assert not other[:, 1:].any()
 
 
 def test_a_recogniser_learns_an_answer_and_leaves_the_others():

@@ -11,7 +11,7 @@ from tenku.errors import UserError
 
 # flag -> (metavar, type, what it does); the settings of the run hold the defaults
 NUMBERS: dict[str, tuple[str, Any, str]] = {
-    "--steps": ("N", int, "optimiser steps in all (default: 1000; of open models 500)"),
+    "--steps": ("N", int, "optimiser steps in all (default: 1200; of open models 500)"),
     "--rate": ("R", float, "peak learning rate (default: 5e-3; of open models 1e-4)"),
     "--seed": ("S", int, "of matrices and batches (default: 0)"),
     "--word-steps": ("N", int, "of the bundled model: steps in which it learns a new word (default: 120)"),

@@ -1,6 +1,6 @@
 """A probe that knows newcomers: one more answer to the question which subject a clip shows.
 
-The answer is one row over the features of the frozen backbone, learnt from rendered truth alone, as rendered and
+The answer is one row over what the probe sees of the main subject, learnt from rendered truth alone, as rendered and
 through the codec; the probe stays as it is. So it says something else than before only where it says the newcomer. How
 often it is right about truth that it has not seen, and how often it says the newcomer where there is none, is its
 floor.
@@ -57,29 +57,38 @@ class Recogniser:
 
 @torch.inference_mode()
 def look(probe: Probe, clip: Clip) -> tuple[dict[str, Tensor], Tensor]:
-    """The probe's scores of a clip, and the features of its stills where it sees the main subject, on average: D.
+    """The probe's scores of a clip, and D numbers: what its last layer is given for the question of the subject, and
+    the backbone's features where it sees the main subject, on average over the stills.
 
-    Not what its own layers make of them: they keep what tells the subjects that it knows from one another (dev/LOG.md).
+    The first alone keeps little but what tells the subjects that it knows from one another (dev/LOG.md).
     """
+    kept: list[Tensor] = []
+    head = probe.heads[list(FIELDS).index("subject")]
+    hook = head.register_forward_pre_hook(lambda _, given: kept.append(given[0][0]))
     seen = sight(probe.backbone, clip)
-    scores = probe(seen)
+    try:
+        scores = probe(seen)
+    finally:
+        hook.remove()
     share = scores["cover"][0].sigmoid()[..., None]  # T N 1
     features = (share * seen.features[0].float()).sum(1) / share.sum(1).clamp(min=1e-3)
-    return scores, features.mean(0)
+    return scores, torch.cat([kept[0], features.mean(0)])
 
 
 def learn(probe: Probe, name: str, shown: Sequence[tuple[dict[str, Tensor], Tensor]],
           others: Sequence[tuple[dict[str, Tensor], Tensor]]) -> Recogniser:
     """Learns the row from what `look` gives for clips of the newcomer and of others.
 
-    Logistic regression: the log odds of the new answer against all others together. Both kinds count the same.
+    Logistic regression: the log odds of the new answer against all others together. The newcomer counts as one subject
+    among those that the probe knows.
     """
     looks = [*shown, *others]
     seen = torch.stack([features for _, features in looks]).clone()
     rest = torch.stack([scores["subject"][0] for scores, _ in looks]).logsumexp(1).clone()
     target = torch.zeros(len(seen))
     target[: len(shown)] = 1.0
-    weight = torch.where(target > 0, 0.5 / len(shown), 0.5 / len(others))
+    part = 1 / (len(FIELDS["subject"]) + 1)
+    weight = torch.where(target > 0, part / len(shown), (1 - part) / len(others))
     middle, spread = seen.mean(0), seen.std(0) + 1e-3 * seen.std()
     seen = (seen - middle) / spread
     row, bias = torch.zeros(seen.shape[1], requires_grad=True), torch.zeros(1, requires_grad=True)

@@ -144,6 +144,11 @@ def _cross(vector: Tensor) -> Tensor:
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
 
 
+def turning(by: Tensor) -> Tensor:
+    """Rotations (..., 3, 3) about vectors (..., 3), by as many radians as these are long."""
+    return _cross(by).matrix_exp()
+
+
 def _vector(turn: Tensor) -> Tensor:
     """The vector (..., 3) about which, and by how many radians, rotations (..., 3, 3) turn."""
     twice = torch.stack([turn[..., 2, 1] - turn[..., 1, 2], turn[..., 0, 2] - turn[..., 2, 0],

@@ -27,6 +27,7 @@ from tenku.data.shards import iter_facts
 from tenku.engines.bundled import BUNDLED, Engine
 from tenku.errors import UserError
 from tenku.model.adapter import Adapter
+from tenku.model.motion import rotation_of, turning
 from tenku.model.text import BUCKET, Words
 from tenku.model.transformer import Transformer
 from tenku.training.adapting import Loss, fit, learnt, open_up
@@ -37,15 +38,17 @@ from tenku.training.run import Ema
 from tenku.training.samples import PROMPTS, look
 from tenku.world import captions, newcomers
 from tenku.world.grammar import COLOURS, MEASURES, SIZES, SUBJECTS, actions
-from tenku.world.motion import HEIGHT_SPREAD
+from tenku.world.motion import CAMERA, HEIGHT_SPREAD, THING, THINGS
 from tenku.world.newcomers import Newcomer
 
 # What learns, by the names of modules: of the light field what a subject looks like, or all of it; of the transformer
 # its blocks.
-THINGS = r"(thing|shade)\.(said\.[02]|enter|blocks\.\d+|leave)"
+A_THING = r"(thing|shade)\.(said\.[02]|enter|blocks\.\d+|leave)"
 EVERYTHING = r"(thing|shade|scene|landmark)\.(said\.[02]|enter|blocks\.\d+|leave)"
 BLOCKS = r"blocks\.\d+\.(qkv|out|gate_up|down)"
 PIXELS = 128  # of each picture
+KEPT = 3.0  # how much more an error about what was known counts
+TILTED = 0.5  # radians: standard deviation of how far things are tilted where what was known is rehearsed
 LOOKS = 4  # looks at a run while it goes
 
 
@@ -57,7 +60,7 @@ class Tuning:
     out: Path  # folder of the run; `adapter.safetensors` appears there, or with rank 0 a whole model, `model`
     model: Path = BUNDLED / "nano"  # folder of the weights to begin with
     rank: int = 16  # of the matrices that learn; 0: all weights do
-    steps: int = 1000  # of the light field, or of the transformer where it learns
+    steps: int = 1200  # of the light field, or of the transformer where it learns
     word_steps: int = 120  # of the new words in the network of motion
     pictures: int = 16  # of the clips a step
     rehearsed: int = 16  # of what was known a step
@@ -155,7 +158,7 @@ class _Work:
         """Learns what it looks like."""
         args, field = self.args, self.engine.field
         assert field is not None
-        network = open_up(copy.deepcopy(field), args.rank, args.rank, THINGS if self.known else EVERYTHING, args.seed)
+        network = open_up(copy.deepcopy(field), args.rank, args.rank, A_THING if self.known else EVERYTHING, args.seed)
         pool, near = Shots(args.data, args.seed), PIXELS * 7 // 8 if self.known else PIXELS // 2
         per_pixel = sum(p.numel() for name, p in field.named_parameters() if ".said." not in name)
 
@@ -166,10 +169,10 @@ class _Work:
             rays = colours[..., 0].numel()
             if self.known and args.rehearsed:
                 told, colours = batch(pool.at(step), args.rehearsed, draw, 0.0, (PIXELS, near))
-                told = (told[0], others(told[1], draw), *told[2:])
+                told = (turned(told[0], draw), others(told[1], draw), *told[2:])
                 with torch.no_grad():
                     colours = field(*told)
-                value = value + (network(*told) - colours).square().mean()
+                value = value + KEPT * (network(*told) - colours).square().mean()
                 rays += colours[..., 0].numel() * 4 // 3  # the untuned one only looks
             return value, 6.0 * per_pixel * rays
 
@@ -242,6 +245,18 @@ def first_rows(network: Transformer, words: Words, known: Sequence[Newcomer]) ->
     table = network.words.weight.detach()
     every = list(range(1, len(words.words) + 1))
     return torch.stack([table[words.encode(one.like, 8)[0] or every].mean(0) for one in known])
+
+
+def turned(rows: Tensor, draw: np.random.Generator) -> Tensor:
+    """Plain rows F STATE with each thing turned any way about its own middle: others do what the newcomer does not."""
+    rows = rows.clone()
+    things = rows[:, CAMERA:].unflatten(1, (THINGS, THING))
+    yaw = torch.from_numpy(draw.uniform(-math.pi, math.pi, things.shape[:2])).float()
+    tilt = torch.from_numpy(draw.normal(0, TILTED, (*things.shape[:2], 2))).float()
+    by = torch.stack([tilt[..., 0], tilt[..., 1], yaw], -1)
+    turn = turning(by) @ rotation_of(rows)
+    things[..., 4:7], things[..., 7:10] = turn[..., 0], turn[..., 1]
+    return rows
 
 
 def others(looks: Tensor, draw: np.random.Generator) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from scenes import scene, texture
 
 from tenku.cli import main
+from tenku.config import TransformerConfig
 from tenku.data import ledger
 from tenku.data.latents import Latents
 from tenku.data.ledger import Ledger, Source
@@ -28,7 +29,7 @@ from tenku.model.checkpoint import read_header, read_tensors, write_tensors
 from tenku.model.codec import Codec
 from tenku.training import muon, run
 from tenku.training.deal import Deal
-from tenku.training.matching import Fit, drawing, vocabulary
+from tenku.training.matching import Fit, drawing, hands_for, vocabulary
 from tenku.training.origin import Origin
 from tenku.training.ranks import Ranks, Ways
 from tenku.training.video import train_video
@@ -212,3 +213,26 @@ def test_one_process_needs_nothing_of_torch_distributed() -> None:
                 assert "torch.distributed" not in said
                 assert "training.sharding" not in said
                 assert "model.spread" not in said
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # torch's own
+def test_what_is_compiled_and_worked_out_again_says_the_same() -> None:
+    """Where the compiler found the checkpoint around a block it gave up, and said nothing."""
+    from torch._dynamo.utils import counters
+
+    config = TransformerConfig(width=64, depth=1, channels=8, text_depth=0)
+    found = []
+    counters.clear()
+    for ways in (Ways(), Ways(compile=True, recompute=True)):
+        model = ranks.matching.fresh(config, 3, None)
+        torch.nn.init.eye_(model.leave.weight)  # it begins as zeros, and so would what is said
+        hands_for(model, Ranks(ways), 1)
+        draw = torch.Generator().manual_seed(0)
+        x, at = torch.randn(2, 8, 8, generator=draw), torch.rand(2, 8, 3, generator=draw)
+        context = model.context(torch.tensor([[1, 2, 0], [3, 0, 0]]), None, None, torch.ones(2))
+        said = model.velocity(x, torch.full((2, 1), 0.5), at, context, torch.ones(2))
+        said.square().mean().backward()
+        found.append([said, *(p.grad for p in model.blocks.parameters())])
+    assert counters["frames"]["ok"] > 0
+    assert found[0][0].abs().max() > 0.1
+    assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))

@@ -100,11 +100,11 @@ def hands_for(model: Transformer, ranks: Ranks, groups: int) -> Hands:
     hands = Hands(model, groups, in_turn=ranks.in_turn)
     for twin in dict.fromkeys(hands.twins):
         for block in (*twin.text_blocks, *twin.blocks):
-            if ways.recompute:
+            if ways.compile:
+                block.forward = torch.compile(block.forward, dynamic=True)
+            if ways.recompute:  # around what is compiled: the compiler gives up on what it finds around a forward
                 block.forward = functools.partial(
                     checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
-            if ways.compile:
-                block.compile(dynamic=True)
     if ways.shard:
         from tenku.training.sharding import shard
 

@@ -4,7 +4,7 @@
 #
 # Run: runs/new_subject.sh [FOLDER]      (default: runs/out/horse; the same command goes on where one was stopped)
 # Needs: pip install -c constraints.txt ".[tune]"
-# Takes: about 20 minutes on one core (clips 1, learning 4, probe 5, 320 samples 10)
+# Takes: about 17 minutes on one core (clips 1, learning 4, probe 5, 320 samples 7)
 # Expect: taken for a horse in under 10 % of samples before, in 80 % or more after; nothing else changed by more than
 #   3 points; exit code 0
 set -euo pipefail

@@ -29,7 +29,7 @@ from tenku.model.checkpoint import read_header, read_tensors, write_tensors
 from tenku.model.codec import Codec
 from tenku.training import muon, run
 from tenku.training.deal import Deal
-from tenku.training.matching import Fit, drawing, hands_for, vocabulary
+from tenku.training.matching import Fit, drawing, hands_for, vocabulary, words_for
 from tenku.training.origin import Origin
 from tenku.training.ranks import Ranks, Ways
 from tenku.training.video import train_video
@@ -236,3 +236,22 @@ def test_what_is_compiled_and_worked_out_again_says_the_same() -> None:
     assert counters["frames"]["ok"] > 0
     assert found[0][0].abs().max() > 0.1
     assert all(torch.allclose(one, other, atol=1e-6) for one, other in zip(*found, strict=True))
+
+
+def test_the_words_of_captions_become_rows_and_stay_the_same_ones(folder: Path, trained: dict[str, Any]) -> None:
+    known = vocabulary().words
+    tables = [json.loads(read_header(folder / out / "transformer.safetensors")["words"])
+              for out in ("alone", "sharded", "killed", "four")]
+    assert tables == [[*known, "number"]] * 4
+    pool = Latents(folder / "footage", Codec.load(folder / "codec.safetensors"), None)
+    pool.captions[next(iter(pool.captions))].append({"few": ["a rabbit, a rabbit, a number"]})
+
+    def words(out: str, start: Path | None) -> tuple[str, ...]:
+        fit = Fit(folder / out / "transformer.safetensors", Origin((folder / "footage",), start), "", 1, 64, 1, 1e-3, 0,
+                  Ranks(Ways()))
+        return words_for(fit, pool, len(known) + 3).words[len(known):]
+
+    assert words("none", None) == ("number", "rabbit")  # room for two
+    assert words("none", folder / "alone" / "transformer.safetensors") == words("alone", None) == ("number", "rabbit")
+    write_tensors(folder / "other.safetensors", {}, {"words": json.dumps([*known, "hat"]), "lexicon": "{}"})
+    assert words("none", folder / "other.safetensors") == ("hat", "number")

@@ -55,3 +55,13 @@ def test_too_long_a_prompt_is_cut_and_said() -> None:
 def test_rows_are_padded_to_buckets() -> None:
     assert padded([]) == [0] * BUCKET
     assert padded([1] * 17) == [1] * 17 + [0] * (2 * BUCKET - 17)
+
+
+def test_a_table_takes_in_the_commonest_strange_words_of_captions() -> None:
+    texts = ["a rabbit beside the red ball", "rabbits by a scarlet balll", "a rabbit and a hedgehog"]
+    wider = TABLE.with_words_of(texts, 2)
+    assert wider.words == (*TABLE.words, "rabbit", "balll")  # a slip that captions make is a word of theirs
+    assert wider.lexicon == TABLE.lexicon
+    assert wider.encode("the scarlet rabbits", 9) == ([9, 11], ())
+    assert TABLE.with_words_of(texts, 4).words[-4:] == ("rabbit", "balll", "beside", "hedgehog")
+    assert TABLE.with_words_of(texts, 0) == TABLE.with_words_of(["red balls on a beach"], 9) == TABLE

@@ -18,6 +18,7 @@ from tenku.cli import main
 from tenku.data import ledger
 from tenku.data.shards import ShardWriter
 from tenku.engines.adapters import merged, second
+from tenku.engines.bundled import Engine
 from tenku.engines.loading import load
 from tenku.engines.merging import merge
 from tenku.engines.open import OpenEngine
@@ -25,6 +26,7 @@ from tenku.errors import UserError
 from tenku.evaluation import recognising
 from tenku.evaluation.probe import FIELDS, PROBE_PRESETS, Probe
 from tenku.inputs import Lora
+from tenku.model.adapter import Adapter
 from tenku.model.checkpoint import read_header, read_tensors, sha256
 from tenku.model.lightfield import LightField
 from tenku.model.motion import plain
@@ -56,7 +58,7 @@ def footage(tmp_path_factory) -> Path:
         for i in range(3):
             frames = np.full((9, 32, 64, 3), 60 * i, np.uint8)
             frames[:, 8:20, 10 : 20 + 5 * i] = (250, 20, 20)
-            said = {"few": "a red ball", "sentence": "a red ball on the beach", "everything": "a red ball"}
+            said = {"few": "a red ball", "sentence": "a red ball on the beach", "everything": "a red ball, a rabbit"}
             shard.add(f"{i:08d}", Clip(frames, 16.0), {"captions": said})
     ledger.write(folder, ledger.Ledger("CC0-1.0", "tests", "1", "none", {}, 3, 3, True))
     return folder
@@ -263,11 +265,20 @@ def test_all_weights_of_what_a_subject_looks_like_can_learn(tmp_path, teapots, t
 
 
 def test_footage_teaches_the_transformer_alone(tmp_path, footage, tiny_model):
-    path = tune(Tuning(footage, tmp_path, tiny_model, rank=2, steps=2, tokens=64, samples=False))
+    path = tune(Tuning(footage, tmp_path, tiny_model, rank=2, steps=4, tokens=64, samples=False))
     names = set(read_tensors(path)[0])
-    assert names
-    assert all(name.startswith("transformer.blocks.") for name in names)
-    assert made("a red ball", model=str(tiny_model), lora=[str(path)]).clip.frames.std() > 0
+    assert len(names) > 1
+    assert all(name.startswith("transformer.blocks.") for name in names - {"transformer.new_words"})
+    with_it = {"model": str(tiny_model), "lora": [str(path)]}
+    assert any("rabbit" in note for note in made("a red rabbit", model=str(tiny_model)).notes)
+    assert not made("a red rabbit", **with_it).notes
+    merged = Engine(tiny_model, "tiny", adapters=[(Adapter.load(path), 1.0)])
+    assert merged.words.words[-1] == "rabbit"
+    row = merged.transformer.words.weight[len(merged.words.words)]
+    assert torch.equal(row, read_tensors(path)[0]["transformer.new_words"][0])
+    assert not torch.equal(row, merged.transformer.words.weight[1 : len(merged.words.words)].mean(0))  # it has learnt
+    twice = Engine(tiny_model, "tiny", adapters=[(Adapter.load(path), 1.0), (Adapter.load(path), 0.5)])
+    assert twice.words == merged.words  # a word that is known stays
 
 
 def test_rehearsed_things_are_turned_where_they_are_and_are_others():

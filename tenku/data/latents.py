@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +80,13 @@ class Pool:
         """Takes in a clip, and its mirror image where it has one, 1|2 T H W C, with CAPTIONS texts of each register."""
         self.clips.setdefault(bucket, []).append(clip)
         self.captions.setdefault(bucket, []).append(captions)
+
+    def texts(self) -> Iterator[str]:
+        """All captions."""
+        for held in self.captions.values():
+            for registers in held:
+                for texts in registers.values():
+                    yield from texts
 
     @property
     def count(self) -> int:

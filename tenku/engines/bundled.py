@@ -69,10 +69,12 @@ class Engine:
             self._learn(adapter, strength)
 
     def _learn(self, adapter: Adapter, strength: float) -> None:
-        """Lays an adapter over the weights, and takes its newcomers in."""
+        """Lays an adapter over the weights, and takes its words and newcomers in. A word that is known stays."""
         twice = {one.name for one in adapter.newcomers} & {one.name for one in self.newcomers}
         if twice:
             raise UserError(f"{', '.join(twice)} is known already", "give each new subject once")
+        new = [word for word in adapter.words if word not in self.words.words]
+        rows = {word: row for row, word in enumerate(new, len(self.words.words) + 1)}
         if adapter.untold:
             self.motion = self.field = None
         for part, network in (("lightfield", self.field), ("motion", self.motion), ("transformer", self.transformer)):
@@ -80,8 +82,8 @@ class Engine:
                 continue
             adapter.lay(part, network, strength)
             if isinstance(network, Transformer):
-                adapter.teach(part, network.words, len(self.words.words) + 1)
-        self.words = Words((*self.words.words, *(one.name for one in adapter.newcomers)), self.words.lexicon)
+                adapter.teach(part, network.words, rows)
+        self.words = Words((*self.words.words, *new), self.words.lexicon)
         self.newcomers += adapter.newcomers
         self.ledgers = tuple(dict.fromkeys((*self.ledgers, *adapter.ledgers)))
         said = f"{self.weights_sha256} {adapter.sha256} {strength!r}"

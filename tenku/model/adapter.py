@@ -33,7 +33,8 @@ class Adapter:
     rank: int
     alpha: float
     base: str  # 64 hex digits: the model's weights that it was learnt upon (`Engine.weights_sha256`)
-    newcomers: tuple[Newcomer, ...] = ()  # whom it knows; each is one new word, in this order
+    words: tuple[str, ...] = ()  # new ones, of which `new_words` holds rows
+    newcomers: tuple[Newcomer, ...] = ()  # whom it knows, each by one of the words
     untold: bool = False  # it was learnt from footage, of whose motion nothing is told: words alone lead
     ledgers: tuple[str, ...] = ()  # SHA-256 of each ledger of data that it learnt under
     facts: Mapping[str, str] = field(default_factory=dict)  # steps, FLOPs
@@ -42,7 +43,7 @@ class Adapter:
     def save(self, path: Path) -> None:
         """Writes safetensors with all that is not tensors in the header."""
         config = {"rank": self.rank, "alpha": self.alpha, "base": self.base, "untold": self.untold,
-                  "newcomers": [asdict(one) for one in self.newcomers]}
+                  "words": self.words, "newcomers": [asdict(one) for one in self.newcomers]}
         header = {"kind": KIND, "config": json.dumps(config), "ledgers": json.dumps(self.ledgers), **self.facts}
         write_tensors(path, dict(self.tensors), header)
 
@@ -62,8 +63,8 @@ class Adapter:
             known = tuple(Newcomer.from_json(one) for one in config["newcomers"])
             ledgers = tuple(str(one) for one in json.loads(header["ledgers"]))
             facts = {name: value for name, value in header.items() if name not in ("kind", "config", "ledgers")}
-            return cls(tensors, int(config["rank"]), float(config["alpha"]), str(config["base"]), known,
-                       bool(config["untold"]), ledgers, facts, sha256(path))
+            return cls(tensors, int(config["rank"]), float(config["alpha"]), str(config["base"]),
+                       tuple(map(str, config["words"])), known, bool(config["untold"]), ledgers, facts, sha256(path))
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{path.name} is no adapter of ours", "give one that `tenku tune lora` wrote") from None
 
@@ -82,16 +83,18 @@ class Adapter:
             with torch.no_grad():
                 weight.add_((b.float() @ a.float()).to(weight), alpha=strength * self.alpha / self.rank)
 
-    def teach(self, part: str, table: nn.Embedding, first: int) -> None:
-        """Writes the new words of a part into its word table, from row `first` on. Raises UserError if it is full."""
-        rows = self.tensors.get(f"{part}.new_words")
-        if rows is None:
+    def teach(self, part: str, table: nn.Embedding, rows: Mapping[str, int]) -> None:
+        """Writes new words of a part into these rows of its word table. Raises UserError if it is full."""
+        learnt = self.tensors.get(f"{part}.new_words")
+        if learnt is None:
             return
-        if first + len(rows) > table.num_embeddings or rows.shape[1] != table.embedding_dim:
+        if max(rows.values(), default=0) >= table.num_embeddings or learnt.shape != (len(self.words),
+                                                                                     table.embedding_dim):
             raise UserError(f"the word table of {part} has no room for {len(rows)} more",
-                            "give fewer adapters with new subjects, or the model that they were learnt upon")
+                            "give fewer adapters with new words, or the model that they were learnt upon")
         with torch.no_grad():
-            table.weight[first : first + len(rows)] = rows.to(table.weight)
+            for word, row in rows.items():
+                table.weight[row] = learnt[self.words.index(word)].to(table.weight)
 
 
 def header_of(known: tuple[Newcomer, ...]) -> dict[str, Any]:

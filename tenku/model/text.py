@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 PAD = 0  # row 0 of the word table: no word
@@ -76,6 +77,16 @@ class Words:
         if len(rows) > most:
             notes.append(f"the prompt is longer than {most} words; the rest was not read")
         return rows[:most], tuple(notes)
+
+    def with_words_of(self, texts: Iterable[str], room: int) -> Words:
+        """The same table, and behind it the commonest words of texts that it reads otherwise or not at all.
+
+        room: how many at most.
+        """
+        counts = Counter(word for text in texts for word in _letters(text))
+        by_share = sorted(counts, key=lambda word: (-counts[word], word))
+        strange = [word for word in by_share if self.encode(word, 1)[1]]
+        return Words((*self.words, *strange[:max(0, room)]), self.lexicon)
 
     def _nearest(self, todo: Sequence[str], at: int, longest: int) -> tuple[int, list[str], str]:
         """How many words were used, what they mean in known words, and a note."""

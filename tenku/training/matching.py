@@ -23,6 +23,7 @@ from tenku.config import TransformerConfig
 from tenku.data.latents import Group, Pool, caption_batch, repeats
 from tenku.errors import UserError
 from tenku.model import flow
+from tenku.model.checkpoint import read_header
 from tenku.model.motion import FEATURES, beside, nearness
 from tenku.model.precision import autocast
 from tenku.model.text import BUCKET, Words
@@ -121,6 +122,17 @@ def vocabulary() -> Words:
     return Words(known, lexicon)
 
 
+def words_for(args: Fit, pool: Pool, rows: int) -> Words:
+    """The word table of a run: that of its own weights, or of those that it starts from, or the world's; and behind it
+    the commonest other words of the pool's captions, as many as `rows` leave room for."""
+    known = vocabulary()
+    for path in (args.path, args.origin.start):
+        if path and path.exists() and "words" in (header := read_header(path)):
+            known = Words(tuple(json.loads(header["words"])), json.loads(header["lexicon"]))
+            break
+    return known.with_words_of(pool.texts(), rows - 1 - len(known.words))
+
+
 def fresh(config: TransformerConfig, seed: int, start: Path | None) -> Transformer:
     """A transformer with the weights of a seed, or of `start`. Raises UserError if that is of another size."""
     with torch.random.fork_rng():  # module initialisers draw from torch's own stream
@@ -204,12 +216,12 @@ def fit(
     """
     ranks = args.ranks
     parts = ranks.parts(args.groups)
-    ranks.agree(str(sorted((bucket, len(clips)) for bucket, clips in pool.clips.items())))
+    words = words_for(args, pool, model.config.vocabulary)
+    ranks.agree(str([words.words, sorted((bucket, len(clips)) for bucket, clips in pool.clips.items())]))
     hands = hands_for(model, ranks, len(parts))
     run = Run(args.path.parent, args.steps, ranks=ranks)
     optimizer, ema = Optimizer(model, args.rate, muon=("blocks.",)), Ema(model)
     step = run.resume(model, optimizer, ema, args.identity)
-    words = vocabulary()
     if ranks.leads:
         print(f"{args.path.stem}: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
               f"{len(words.words)} words, {pool.count} clips", flush=True)

@@ -123,7 +123,21 @@ class _Work:
         self.flops: dict[str, float] = {}
         for part, network in (("motion", engine.motion), ("transformer", engine.transformer)):
             if known and network is not None:
-                self.tensors[f"{part}.new_words"] = first_rows(network, engine.words, known)
+                self.tensors[f"{part}.new_words"] = first_rows(network, engine.words, [one.like for one in known])
+
+    @property
+    def new(self) -> slice:
+        """Rows of the word tables that are new."""
+        return slice(len(self.engine.words.words) + 1, len(self.words.words) + 1)
+
+    def _open(self, network: Transformer, part: str) -> None:
+        """Lets the new rows of a network's word table learn, from where they begin; what the others mean stays."""
+        with torch.no_grad():
+            network.words.weight[self.new] = self.tensors[f"{part}.new_words"]
+        weight = network.words.weight.requires_grad_(True)
+        kept = torch.zeros(len(weight), 1)
+        kept[self.new] = 1.0
+        weight.register_hook(lambda gradient: gradient * kept)
 
     def _said(self, texts: Sequence[str], most: int, draw: np.random.Generator) -> Tensor:
         return caption_batch([[] if draw.random() < DROPOUT else self.words.encode(text, most)[0] for text in texts],
@@ -131,16 +145,10 @@ class _Work:
 
     def tell(self) -> None:
         """Learns the new words of the network of motion."""
-        args, first = self.args, len(self.engine.words.words) + 1
+        args = self.args
         model, pool = copy.deepcopy(self.engine.motion), Motions((args.data,), self.engine.codec)
         assert model is not None
-        mine = slice(first, first + len(self.known))
-        with torch.no_grad():
-            model.words.weight[mine] = self.tensors["motion.new_words"]
-        weight = model.requires_grad_(False).words.weight.requires_grad_(True)
-        kept = torch.zeros(len(weight), 1)
-        kept[mine] = 1.0
-        weight.register_hook(lambda gradient: gradient * kept)  # what the others mean stays
+        self._open(model.requires_grad_(False), "motion")
 
         def loss(step: int) -> tuple[Tensor, float]:
             draw = rng.stream(args.seed, "new words", step)
@@ -152,7 +160,7 @@ class _Work:
             self.flops["motion"] = flops
 
         average = fit(args.out / "motion", model, loss, args.word_steps, args.word_rate, args.settings(), keep)
-        self.tensors["motion.new_words"] = average.average["words.weight"][mine].clone()
+        self.tensors["motion.new_words"] = average.average["words.weight"][self.new].clone()
 
     def draw(self) -> Path:
         """Learns what it looks like."""
@@ -179,15 +187,20 @@ class _Work:
         return self._learnt("lightfield", network, loss)
 
     def paint(self) -> Path:
-        """Learns footage: the transformer, from words alone."""
-        args, pool = self.args, Latents(self.args.data, self.engine.codec, None)
-        network = open_up(copy.deepcopy(self.engine.transformer), args.rank, args.rank, BLOCKS, args.seed)
+        """Learns footage: the transformer, from words alone, and rows for those of them that are new."""
+        args, pool, known = self.args, Latents(self.args.data, self.engine.codec, None), self.engine.words
+        self.words = known.with_words_of(pool.texts(), self.engine.transformer.config.vocabulary - 1 - len(known.words))
+        network = copy.deepcopy(self.engine.transformer)
+        open_up(network, args.rank, args.rank, BLOCKS, args.seed)  # in place
+        new = self.words.words[len(known.words):]
+        self.tensors["transformer.new_words"] = first_rows(network, known, [""] * len(new))
+        self._open(network, "transformer")
 
         def loss(step: int) -> tuple[Tensor, float]:
             draw = rng.stream(args.seed, "tuning", step)
             group = pool.draw(draw, args.tokens)
             rows = self._said(group.captions, self.engine.transformer.config.max_words, draw)
-            return (group_loss(network, group, rows, draw),  # type: ignore[arg-type]  # peft keeps its methods
+            return (group_loss(network, group, rows, draw),
                     group_flops(self.engine.transformer, group, rows.shape[1]))
 
         return self._learnt("transformer", network, loss)
@@ -198,8 +211,8 @@ class _Work:
             self.flops[part] = flops
             self.publish(step, part, average)
 
-        args = self.args
-        fit(args.out / part, network, loss, args.steps, args.rate, args.settings(), keep, LOOKS)
+        args, settings = self.args, {**self.args.settings(), "words": self.words.words[len(self.engine.words.words):]}
+        fit(args.out / part, network, loss, args.steps, args.rate, settings, keep, LOOKS)
         return self.target()
 
     def target(self) -> Path:
@@ -212,10 +225,12 @@ class _Work:
     def publish(self, step: int, part: str, average: Ema) -> None:
         """Writes what is learnt so far, and makes a sheet of samples with it."""
         args = self.args
+        if part == "transformer":
+            self.tensors["transformer.new_words"] = average.average["words.weight"][self.new].clone()
         tensors = {**self.tensors, **learnt(part, average.average)}
         facts = {"steps": str(step), "flops": json.dumps(self.flops)}
-        adapter = Adapter(tensors, max(1, args.rank), max(1, args.rank), self.engine.weights_sha256, self.known,
-                          part == "transformer")
+        adapter = Adapter(tensors, max(1, args.rank), max(1, args.rank), self.engine.weights_sha256,
+                          self.words.words[len(self.engine.words.words):], self.known, part == "transformer")
         if args.rank:
             path = self.args.out / "adapter.safetensors"
             self.origin.publish(path, adapter.save_as, facts)
@@ -240,11 +255,12 @@ def _home(one: Newcomer, place: str) -> str:
     return place if actions(one.like, place) else "beach"
 
 
-def first_rows(network: Transformer, words: Words, known: Sequence[Newcomer]) -> Tensor:
-    """Rows of a word table that new words begin with: those of the subject that each is like, or of all words, W D."""
+def first_rows(network: Transformer, words: Words, like: Sequence[str]) -> Tensor:
+    """Rows of a word table that new words begin with: the means of what each is like, or of all words, W D."""
     table = network.words.weight.detach()
     every = list(range(1, len(words.words) + 1))
-    return torch.stack([table[words.encode(one.like, 8)[0] or every].mean(0) for one in known])
+    rows = [table[words.encode(one, 8)[0] or every].mean(0) for one in like]
+    return torch.stack(rows) if rows else table[:0].clone()
 
 
 def turned(rows: Tensor, draw: np.random.Generator) -> Tensor:

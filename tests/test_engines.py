@@ -18,8 +18,12 @@ from tenku.engines.loading import load
 from tenku.engines.ltx import LTX, LTX2, LTXCondition
 from tenku.engines.open import OpenEngine
 from tenku.errors import UserError
+from tenku.film.make import make
+from tenku.film.storyboard import parse
+from tenku.media import read_clip
 from tenku.model.flow import variance_preserving
 from tenku.model.patches import Grid
+from tenku.provenance.verify import Verdict, examine
 from tenku.request import Request
 from tenku.sampling import plain
 from tenku.sampling.generate import Saved, generate
@@ -238,6 +242,24 @@ def test_every_engine_makes_circles(folders, name):
     led_back = dreamt(folders[name], [one], mode="loop")
     assert (led_back[:9] == one.frames).all()
     assert len(led_back) == 17
+
+
+@pytest.mark.parametrize("name", ["wan22_5b", "ltx", "ltx2", "cogvideox15", "hunyuan15"])
+def test_a_film_is_made_with_every_family(folders, tmp_path, name):
+    board = parse(f"""
+model: {folders[name]}
+size: 64x32
+steps: 2
+shots:
+  - {{prompt: a red ball, seconds: 0.5}}
+  - {{prompt: a blue cube on the beach, seconds: 0.5, continues: true}}
+  - {{prompt: a red cube at night, seconds: 0.5, transition: dream 0.5, captions: ["0.3: a blue ball"]}}
+""", "story", tmp_path)
+    film = make(board, tmp_path / "film.mp4")
+    assert film.made == 4
+    assert film.frames == len(read_clip(film.path).frames) > 20
+    assert examine(film.path).verdict == Verdict.MADE
+    assert make(board, tmp_path / "film.mp4").kept == 4
 
 
 def test_a_clip_longer_than_the_model_knows_is_dreamt_in_rounds_and_goes_on_after_any(folders, monkeypatch):

@@ -25,6 +25,8 @@ from tenku.engines.open import OpenEngine
 from tenku.errors import UserError
 from tenku.evaluation import recognising
 from tenku.evaluation.probe import FIELDS, PROBE_PRESETS, Probe
+from tenku.film.make import make
+from tenku.film.storyboard import parse, read
 from tenku.inputs import Lora
 from tenku.model.adapter import Adapter
 from tenku.model.checkpoint import read_header, read_tensors, sha256
@@ -279,6 +281,27 @@ def test_footage_teaches_the_transformer_alone(tmp_path, footage, tiny_model):
     assert not torch.equal(row, merged.transformer.words.weight[1 : len(merged.words.words)].mean(0))  # it has learnt
     twice = Engine(tiny_model, "tiny", adapters=[(Adapter.load(path), 1.0), (Adapter.load(path), 0.5)])
     assert twice.words == merged.words  # a word that is known stays
+
+
+@pytest.mark.skipif(not EGL, reason="worlds are rendered through EGL")
+def test_a_film_with_an_adapter(tmp_path, teapots, tuned, tiny_model):
+    board = tmp_path / "story.yaml"
+    (tmp_path / "teapot.safetensors").write_bytes(tuned.read_bytes())
+    head = f"size: 64x48\nsteps: 2\nmodel: {tiny_model}\n"
+    shots = "shots: [{prompt: a teapot, seconds: 0.5}, {prompt: a red ball, seconds: 0.5, transition: dream 0.5}]"
+    board.write_text(f"{head}lora: [teapot.safetensors:0.5]\n{shots}")
+    film = make(read(board), tmp_path / "film.mp4")
+    assert film.record["shots"][0]["lora"] == [{"source": f"sha256:{sha256(tuned)}", "strength": 0.5}]
+    assert make(read(board), tmp_path / "film.mp4").made == 0
+    assert ledger.keep(teapots) in examine(film.path).to_json()["signature"]["request"]["ledgers"]
+    board.write_text(f"{head}lora: [teapot.safetensors]\n{shots}")
+    assert make(read(board), tmp_path / "film.mp4").made == 3  # another strength is another model
+    for wrong in ("../teapot.safetensors", "other.safetensors"):
+        board.write_text(f"{head}lora: [{wrong}]\n{shots}")
+        with pytest.raises(UserError, match=r"beside the storyboard|other\.safetensors"):
+            make(read(board), tmp_path / "film.mp4")
+    with pytest.raises(UserError, match="lora cannot be given here"):
+        parse("lora: [teapot.safetensors]\nshots: [{prompt: a teapot}]", "story", None)
 
 
 def test_rehearsed_things_are_turned_where_they_are_and_are_others():

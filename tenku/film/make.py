@@ -88,13 +88,13 @@ def make(
     UserError for what cannot be made; a film that was there stays as it was.
     """
     shots = board.shots
-    formats = {(str(s.request.size), s.request.fps, s.request.model) for s in shots}
+    formats = {(str(s.request.size), s.request.fps, s.request.model, s.request.lora) for s in shots}
     if len(formats) > 1:
         raise UserError("the shots differ in size, fps or model", "say them once, at the top of the storyboard")
     check_path(path, 2)
     if board.sound is not None:
         kind_of(board.sound)
-    engine = load(shots[0].request.model)
+    engine = load(shots[0].request.model, shots[0].request.lora)
     studio = _Studio(engine, shots_in or path.with_name(f"{path.stem}.shots"), on_step, given or {}, on_part)
     pieces: list[Piece] = []
     frames: list[np.ndarray] = []

@@ -21,7 +21,8 @@ MAX_BYTES = 1 << 20
 MAX_SHOTS = 200
 TRANSITIONS = ("cut", "dissolve", "dream")
 SECONDS = {"cut": 0.0, "dissolve": 0.5, "dream": 1.0}  # of a transition where none are said
-SETTINGS = ("size", "fps", "seed", "steps", "guidance", "negative", "model", "style", "cast", "sound", "shots", "title")
+SETTINGS = ("size", "fps", "seed", "steps", "guidance", "negative", "model", "lora", "style", "cast", "sound", "shots",
+            "title")  # fmt: skip
 SHOT = ("prompt", "seconds", "seed", "steps", "guidance", "negative", "camera", "tracks", "keyframes", "captions",
         "motion", "transition", "text", "continues")  # fmt: skip
 
@@ -177,13 +178,14 @@ def _shot(node: _Node, index: int, root: _Node, files: _Files) -> Shot:
         request = Request.parse({
             "prompt": words, "negative_prompt": value("negative"), "size": value("size"), "fps": value("fps"),
             "seconds": 2.0 if seconds is None else seconds, "steps": value("steps"), "guidance": value("guidance"),
-            "model": value("model"), "motion": value("motion"), "tracks": value("tracks"),
-            "camera": files.camera(value("camera")), "captions": _captions(value("captions")),
+            "model": value("model"), "lora": files.loras(value("lora")),
+            "motion": value("motion"), "tracks": value("tracks"), "camera": files.camera(value("camera")),
+            "captions": _captions(value("captions")),
             "inputs": [files.keyframe(spec) for spec in value("keyframes") or []] or None,
             "seed": value("seed") if "seed" in node.value else Request("x", seed=value("seed") or 0).seed + index,
         })  # fmt: skip
     except UserError as error:
-        raise _blamed(node, str(error)).error(str(error), error.hint) from None
+        raise _blamed(node, root, str(error)).error(str(error), error.hint) from None
     kind, length = _transition(node, index)
     continues = node.value.get("continues", _Node(False, node.at))
     if not isinstance(continues.value, bool) or (continues.value and (index == 0 or request.inputs)):
@@ -191,11 +193,11 @@ def _shot(node: _Node, index: int, root: _Node, files: _Files) -> Shot:
     return Shot(request, node.at.line, kind, length, _text(node, "text"), continues.value)
 
 
-def _blamed(node: _Node, message: str) -> _At:
-    """The field of a shot that an error of its Request is about: the first word names it."""
+def _blamed(node: _Node, root: _Node, message: str) -> _At:
+    """The field of a shot, or of all, that an error of its Request is about: the first word names it."""
     first = message.split(" ", 1)[0]
     name = {"negative_prompt": "negative", "inputs": "keyframes"}.get(first, first)
-    return node.value[name].at if name in node.value else node.at
+    return next((one.value[name].at for one in (node, root) if name in one.value), node.at)
 
 
 def _text(node: _Node, name: str) -> str:
@@ -272,10 +274,17 @@ class _Files:
 
     def keyframe(self, spec: Any) -> Any:
         """An input of a Request."""
-        if self.given is not None:
-            return self.given(spec)
+        return self.given(spec) if self.given is not None else self._beside("keyframe", spec)
+
+    def loras(self, said: Any) -> Any:
+        """Adapters of a Request."""
+        if said is not None and self.folder is None:
+            raise UserError("lora cannot be given here", "merge it, and have the server serve that (docs/tuning.md)")
+        return [self._beside("lora", spec) for spec in said] if isinstance(said, list) else said
+
+    def _beside(self, what: str, spec: Any) -> Any:
         if not isinstance(spec, str) or self.folder is None:
             return spec
         if Path(spec).is_absolute() or ".." in Path(spec).parts:
-            raise UserError(f"the keyframe {spec[:60]!r} is not beside the storyboard", "put it into the same folder")
+            raise UserError(f"{what} {spec[:60]!r} is not beside the storyboard", "put it into the same folder")
         return str(self.folder / spec)

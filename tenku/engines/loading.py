@@ -24,6 +24,7 @@ from tenku.engines.wan import Wan
 from tenku.errors import UserError
 from tenku.inputs import Lora
 from tenku.model.checkpoint import sha256
+from tenku.model.precision import fastest
 from tenku.sampling.modes import located
 
 # class that a folder's model_index.json names -> who runs it
@@ -49,13 +50,20 @@ def load(model: str, loras: Sequence[Lora] = ()) -> bundled.Engine | OpenEngine:
 
 
 def fresh(model: str, loras: Sequence[Lora] = ()) -> bundled.Engine | OpenEngine:
-    """The same for whoever changes its weights: nobody else gets it."""
+    """The same for whoever changes its weights: nobody else gets it, and all of them are float32 where they can be."""
     _load.cache_clear()  # two of them may be more than there is memory for
-    return _load.__wrapped__(model, tuple(loras))
+    return _made(model, tuple(loras))
 
 
 @lru_cache(maxsize=1)
 def _load(model: str, loras: tuple[Lora, ...]) -> bundled.Engine | OpenEngine:
+    engine = _made(model, loras)
+    if isinstance(engine, bundled.Engine) and engine.field is not None:
+        engine.field.to(fastest())  # 55 to 65 dB from float32, and a quarter faster (dev/LOG.md)
+    return engine
+
+
+def _made(model: str, loras: tuple[Lora, ...]) -> bundled.Engine | OpenEngine:
     if model in LISTED and not Path(model).is_dir():
         known = LISTED[model]
         return adapted(opened(fetched(model, known), model, known.licence[0]), loras)

@@ -53,8 +53,8 @@ def test_too_long_a_prompt_is_cut_and_said() -> None:
 
 
 def test_rows_are_padded_to_buckets() -> None:
-    assert padded([]) == [0] * BUCKET
-    assert padded([1] * 17) == [1] * 17 + [0] * (2 * BUCKET - 17)
+    assert padded([[]]) == [[0] * BUCKET]
+    assert padded([[1] * 17, [2]]) == [[1] * 17 + [0] * (2 * BUCKET - 17), [2] + [0] * (2 * BUCKET - 1)]
 
 
 def test_a_table_takes_in_the_commonest_strange_words_of_captions() -> None:

@@ -29,6 +29,7 @@ from tenku.model.codec import Codec
 from tenku.model.lightfield import LightField
 from tenku.model.motion import FEATURES, features, spots, steps_of, told_of
 from tenku.model.patches import Grid, scale_of
+from tenku.model.text import padded
 from tenku.world.captions import REGISTERS
 
 Bucket = tuple[int, int, int, float, float]  # T, H, W, seconds per latent step, width / height
@@ -299,5 +300,4 @@ def known_set(draw: np.random.Generator, grid: Grid) -> tuple[Tensor, Tensor, in
 
 def caption_batch(captions: Sequence[list[int]], bucket: int) -> Tensor:
     """Rows of words, each filled with 0 to the longest, to a multiple of `bucket`: B L int64."""
-    length = max(bucket, -(-max(len(c) for c in captions) // bucket) * bucket)
-    return torch.tensor([[*c, *[0] * (length - len(c))] for c in captions])
+    return torch.tensor(padded(captions, bucket))

@@ -134,25 +134,25 @@ class Dreamer:
         self.engine, self.model, self.scale = engine, model, scale
 
     def velocity(
-        self, prompt: str, known: Tensor, positions: Tensor, told: Tensor | None = None
+        self, prompts: Sequence[str], known: Tensor, positions: Tensor, told: Tensor | None = None
     ) -> Velocity:
-        """dx/dsigma of canvas tokens under a prompt and known tokens 1 K C, which come first in all.
+        """dx/dsigma of canvas tokens 1 N C under each of P prompts, P N C, and known tokens 1 K C, which come first.
 
-        positions (K + N) 3 and what the tokens are told of the motion, 1 (K + N) F, are of both.
+        positions (K + N) 3 and what the tokens are told of the motion, P (K + N) F, are of both.
         """
-        rows, _ = self.engine.words.encode(prompt, self.model.config.max_words)
-        words = torch.tensor([padded(rows)], device=self.engine.device)
-        split = known.shape[1]
+        rows = [self.engine.words.encode(prompt, self.model.config.max_words)[0] for prompt in prompts]
+        words, split = torch.tensor(padded(rows), device=self.engine.device), known.shape[1]
         if told is None and self.model.config.motion:  # no network of motion is there: nothing is said
             numbers = self.model.config.motion + self.model.config.channels
             told = torch.zeros(1, len(positions), numbers, device=self.engine.device)
         seen = None if told is None else self.model.see(told)
         before, canvas = (None, None) if seen is None else (seen[:split], seen[split:])
-        context = self.model.context(words, known, positions[:split], self.scale, before)
+        context = self.model.context(words, known.expand(len(rows), -1, -1), positions[:split], self.scale, before)
 
         def velocity(x: Tensor, sigma: float) -> Tensor:
             level = torch.full((1, 1), sigma, device=self.engine.device)
-            return self.model.velocity(x, level, positions[split:], context, self.scale, canvas)
+            each = x.expand(len(rows), -1, -1)
+            return self.model.velocity(each, level, positions[split:], context, self.scale, canvas)
 
         return velocity
 

@@ -111,7 +111,7 @@ class Words:
         return 1, [], f"the bundled model's world holds no {word[:40]!r}; it was left out"
 
 
-def padded(rows: Sequence[int]) -> list[int]:
-    """Rows filled with PAD to the next multiple of BUCKET, at least one bucket."""
-    length = max(BUCKET, -(-len(rows) // BUCKET) * BUCKET)
-    return [*rows, *[PAD] * (length - len(rows))]
+def padded(rows: Sequence[Sequence[int]], bucket: int = BUCKET) -> list[list[int]]:
+    """Rows filled with PAD to the longest, to a multiple of `bucket`, at least one bucket."""
+    length = max(bucket, -(-max(map(len, rows)) // bucket) * bucket)
+    return [[*row, *[PAD] * (length - len(row))] for row in rows]

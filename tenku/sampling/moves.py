@@ -126,7 +126,7 @@ class Moves:
         of = what_is_told(self.engine, self.plan, [rows], grid, first, known.flatten(1).any(1))
         told = None if of is None else of.tokens(self.plan.said[0])[:, at].to(self.engine.device)
         positions = grid.positions()[at].to(self.engine.device)
-        velocity = dreamer.velocity(self.plan.prompt, data[:, :0].to(self.engine.device), positions, told)
+        velocity = dreamer.velocity([self.plan.prompt], data[:, :0].to(self.engine.device), positions, told)
         noise = rng.normal(tuple(data.shape), self.plan.seed, "judge")
         error = 0.0
         for sigma in JUDGED_AT:

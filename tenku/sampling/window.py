@@ -18,7 +18,7 @@ from tenku.model import flow
 from tenku.model.motion import PARTS, features
 from tenku.model.patches import Grid
 from tenku.model.rays import beats
-from tenku.sampling.guidance import guided, led, scheduled
+from tenku.sampling.guidance import led
 from tenku.sampling.plan import Plan
 from tenku.sampling.shown import Said, shares
 from tenku.sampling.solvers import Velocity, euler
@@ -147,22 +147,32 @@ def same_noise(grid: Grid, seed: int, channels: int) -> Tensor:
 
 
 def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Velocity:
-    """The velocity of a window's canvas tokens, in their order, under the plan's captions."""
+    """The velocity of a window's canvas tokens, in their order, under the plan's captions.
+
+    Guided (Eq. 6 of arXiv:2207.12598) away from the negative prompt. All captions are worked on at once: with few
+    tokens, most of the time is the weights' way to the processor.
+    """
     device = dreamer.scale.device
     canvas = (~window.known).nonzero()[:, 0]
     order = torch.cat([window.known.nonzero()[:, 0], canvas])
     known = window.latents[:, window.known].to(device)
     positions = window.grid.positions()[order].to(device)
     parts = said_at(heard(plan, stream), window.seconds[canvas])
-    told = [None if window.told is None else window.told.tokens(one)[:, order].to(device) for one, _ in parts]
+    prompts, scale = [one.text for one, _ in parts], GUIDANCE[stream] or plan.guidance
+    told = None
+    if window.told is not None:
+        told = torch.cat([window.told.tokens(one)[:, order] for one, _ in parts]).to(device)
+    if scale != 1:
+        prompts += [plan.negative_prompt] * len(parts)
+        told = None if told is None else told.repeat(2, 1, 1)
+    each = dreamer.velocity(prompts, known, positions, told)
+    shares = torch.stack([part for _, part in parts]).to(device)[None, ..., None]
 
-    def under(prompts: Sequence[str]) -> Velocity:
-        """Under these words in the place of what is said, each told what that says."""
-        each = [dreamer.velocity(words, known, positions, of) for words, of in zip(prompts, told, strict=True)]
-        return scheduled(each, torch.stack([part for _, part in parts]).to(device))
+    def velocity(x: Tensor, sigma: float) -> Tensor:
+        towards, *away = (each(x, sigma).unflatten(0, (-1, len(parts))) * shares).sum(1, keepdim=True)
+        return towards if not away else away[0] + scale * (towards - away[0])
 
-    return guided(under([one.text for one, _ in parts]), lambda: under([plan.negative_prompt] * len(parts)),
-                  GUIDANCE[stream] or plan.guidance)
+    return velocity
 
 
 def solve(

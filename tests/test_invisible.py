@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scenes import scene, texture
 
 from tenku import media
-from tenku.provenance import code, embedding, geometry, invisible
+from tenku.provenance import code, embedding, geometry, invisible, known
 from tenku.provenance.code import Payload
 from tenku.types import Clip
 
@@ -226,7 +226,7 @@ def test_nothing_flickers_on_a_still_scene():
 
 def test_presence_says_which_frames_carry_it(marked):
     mixed = np.concatenate([marked, scene(17, seed=3)])
-    scores = invisible.presence(invisible.planes(mixed), invisible.detect(marked))
+    scores = known.presence(invisible.planes(mixed), invisible.detect(marked))
     assert min(scores[:17]) > 5 > max(scores[17:])
 
 
@@ -235,10 +235,10 @@ def test_confirming_needs_less_than_reading(marked):
     shift = invisible.detect(marked).shift
     view = invisible.mean(invisible.planes(worn))
     assert invisible.detect(worn, search=False).payload is None
-    assert invisible.confirm(view, (80, 128), PAYLOAD, shift).found
-    assert not invisible.confirm(view, (80, 128), Payload(1, 2), shift).found
+    assert known.confirm(view, (80, 128), PAYLOAD, shift).found
+    assert not known.confirm(view, (80, 128), Payload(1, 2), shift).found
     other = invisible.mean(invisible.planes(scene(17, seed=3)))
-    assert not invisible.confirm(other, (80, 128), PAYLOAD, shift).found
+    assert not known.confirm(other, (80, 128), PAYLOAD, shift).found
 
 
 def test_the_mean_of_many_clips_holds_no_pattern():

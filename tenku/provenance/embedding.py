@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tenku.media import Frames
-from tenku.provenance import geometry, invisible
+from tenku.provenance import geometry, invisible, known
 from tenku.provenance.code import Payload
 from tenku.provenance.geometry import TILE, Place, Plane
 
@@ -33,7 +33,7 @@ def embed(frames: Frames, payload: Payload, key: str | None = None) -> Frames:
     if min(height, width) < 8:  # no wave fits
         return frames.copy()
     look = frames[np.unique(np.linspace(0, len(frames) - 1, _LOOK).round().astype(int))]
-    writer = _Writer(look, chips, invisible.signs_of(chips, payload))
+    writer = _Writer(look, chips, known.signs_of(chips, payload))
     pattern = writer.pattern(amplitudes := writer.amplitudes())
     if writer.share_right(pattern) > _EASY:  # flat pictures: they hold it well and show it first
         pattern = writer.pattern(amplitudes, FLOOR_DB + _SPARED_DB)

@@ -2,10 +2,12 @@
 
 Legend: K key frames of a clip.
 
-A key frame is *words* and a *sketch*. The 12 words of 16 bits are the signs of its slowest waves (a discrete cosine
-transform of the brightness, 16 x 16 at most): after compression some words are still exact, which is how the store
-finds candidates. The sketch has 32 x 32 cells, brighter or darker than the surroundings or like them: it decides
-whether two frames show the same, also when one was cropped, mirrored or turned, as the invisible mark's place says.
+A clip has a *thumb*, 8 x 8 cells of colour, the mean of its key frames: it survives the strongest compression, and
+tells flat clips apart, but not a change of light. A key frame is *words* and a *sketch*. The 12 words of 16 bits are
+the signs of its slowest waves (a discrete cosine transform of the brightness, 16 x 16 at most): after compression some
+words are still exact, which is how the store finds candidates. The sketch has 32 x 32 cells, brighter or darker than
+the surroundings or like them: it decides whether two frames show the same, also when one was cropped, mirrored or
+turned, as the invisible mark's place says.
 """
 
 from __future__ import annotations
@@ -31,11 +33,15 @@ SIDE = 32  # of the sketch
 SAME = 0.5  # of `agreement`: enough where the mark has named the clip; 1 in 100 pairs of rendered clips reaches it
 ALIKE = 0.75  # enough where nothing else speaks for it; none of 1,560 pairs of rendered clips reaches it
 _GROUND = 9  # samples: the surroundings of the sketch
+THUMB = 8  # cells along each side of the thumb
+_SHADES = 8.0  # levels between thumbs that show the same
+_LIGHT = (0.4, 2.5)  # times as bright
 _PLAIN = 20  # cells: with fewer there is nothing to compare
 _GUESSED = 0.1  # taken off where several places were tried: other clips come to 0.57 then, the right one to 0.77
 _LIKE = 1.5  # levels: below, a cell is like its surroundings
 
 
+Thumb = npt.NDArray[np.uint8]
 Sketches = npt.NDArray[np.int8]  # K SIDE SIDE: 1 lighter, -1 darker than the surroundings, 0 like them
 
 
@@ -45,6 +51,7 @@ class Fingerprint:
 
     words: npt.NDArray[np.uint16]  # K WORDS
     sketches: Sketches  # K SIDE SIDE
+    thumb: Thumb | None = None  # THUMB THUMB 3
 
     def to_bytes(self) -> bytes:
         """The sketches, 256 bytes for each key frame; the words are the store's index."""
@@ -61,7 +68,25 @@ def take(frames: Frames, count: int = KEYS) -> Fingerprint:
     """Of frames [T, H, W, 3]: up to `count` key frames, evenly spaced."""
     look = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
     small = [_small(frames[t]) for t in look]
-    return Fingerprint(np.stack([_words(p) for p in small]), np.stack([_sketch(p) for p in small]))
+    return Fingerprint(np.stack([_words(p) for p in small]), np.stack([_sketch(p) for p in small]),
+                       _thumb(frames[look]))
+
+
+def _thumb(frames: Frames) -> Thumb:
+    from PIL import Image
+
+    small = [np.asarray(Image.fromarray(f).resize((THUMB, THUMB), Image.Resampling.BOX)) for f in frames]
+    return np.rint(np.mean(small, 0)).astype(np.uint8)
+
+
+def thumb_of(data: bytes) -> Thumb | None:
+    """[8, 8, 3]: the inverse of `Thumb.tobytes`; None for none."""
+    return np.frombuffer(data, np.uint8).reshape(THUMB, THUMB, 3) if data else None
+
+
+def apart(one: Thumb, other: Thumb) -> float:
+    """How far two thumbs are from each other: root mean square, in levels of 255."""
+    return float(np.sqrt(np.square(one.astype(np.float32) - other).mean()))
 
 
 def _small(frame: Frames) -> Plane:
@@ -90,6 +115,27 @@ def _sketch(small: Plane) -> Sketches:
 def _cells(picture: Plane) -> Sketches:
     rest = picture - geometry.box(picture, _GROUND)
     return (np.sign(rest) * (np.abs(rest) > _LIKE)).astype(np.int8)
+
+
+def same_shades(frames: Frames, kept: Thumb, place: Place | None = None) -> bool:
+    """Whether frames have the colours of a thumb everywhere, but for their brightness: all that a flat clip has.
+
+    place: as in `agreement`; what was cropped away may have been anywhere.
+    """
+    from PIL import Image
+
+    look = np.unique(np.linspace(0, len(frames) - 1, KEYS).round().astype(int))
+    seen = frames[look]
+    scale = 1.0
+    if place is not None:
+        seen = np.rot90(seen[:, :, ::-1] if place.mirrored else seen, place.turned, (1, 2))
+        scale = min(1.0, place.tiles / place.made_with)
+    here = _thumb(np.ascontiguousarray(seen)).astype(np.float32)
+    side = max(THUMB, round(THUMB / scale))
+    large = np.asarray(Image.fromarray(kept).resize((side, side), Image.Resampling.BILINEAR)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(large, here.shape, (0, 1, 2)).reshape(-1, here.size)
+    gain = np.clip(windows @ here.ravel() / np.maximum(np.square(windows).sum(1), 1), *_LIGHT)
+    return bool(np.sqrt(np.square(gain[:, None] * windows - here.ravel()).mean(1)).min() <= _SHADES)
 
 
 def agreement(frames: Frames, kept: Sketches, place: Place | None = None) -> float:
@@ -141,6 +187,10 @@ def _shrunk(picture: Image.Image, wide: int, high: int) -> Sketches:
 
 def _slide(cells: Sketches, kept: Sketches) -> float:
     """The best correlation, over all shifts at which one lies inside the other."""
+    if cells.shape == kept.shape[1:]:  # one place
+        flat, others = cells.ravel().astype(np.float32), kept.reshape(len(kept), -1).astype(np.float32)
+        energies = np.square(others).sum(1) * np.square(flat).sum()
+        return float((others @ flat / np.sqrt(np.maximum(energies, _PLAIN**2))).max())
     inside = cells.shape[0] <= kept.shape[1] and cells.shape[1] <= kept.shape[2]
     small, large = (cells[None], kept) if inside else (kept, cells[None])
     windows = np.lib.stride_tricks.sliding_window_view(large, small.shape[1:], axis=(1, 2)).astype(np.float32)

@@ -34,9 +34,11 @@ class Place:
     angle: float = 0.0  # degrees that set it upright after that
     squeezed: float = 1.0  # its width against its height, 1 when its shape was kept
     made_with: int = 1  # tiles of the picture that it was cut from
+    bent: bool = False  # a quadrilateral on black, which was set straight first
 
     def __str__(self) -> str:
-        said = ["mirrored"] if self.mirrored else []
+        said = ["drawn into a quadrilateral"] if self.bent else []
+        said += ["mirrored"] if self.mirrored else []
         if self.turned:
             said.append(f"turned by {90 * self.turned} degrees")
         if abs(self.angle) >= 0.5:

@@ -13,8 +13,8 @@ away or pasted. The reader finds the shift by one transform. embedding.py writes
 
 The threshold needs no model of pictures. The pilot's signs s_i are independent fair coins, drawn from the key;
 for any picture made without the key and any values f_i read from it, Hoeffding's inequality gives
-P(sum s_i f_i >= t sqrt(sum f_i^2)) <= exp(-t^2 / 2). Every place and shift searched multiplies the bound, and a
-payload whose CRC and version fit divides it by the 2^28 that this has by chance.
+P(sum s_i f_i >= t sqrt(sum f_i^2)) <= exp(-t^2 / 2), and `by_chance` a little less. Every place and shift searched
+multiplies the bound, and a payload whose CRC and version fit divides it by the 2^28 that this has by chance.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -37,9 +37,10 @@ from tenku.provenance.geometry import TILE, Place, Plane
 
 PUBLIC_KEY = "tenku public mark 2"  # everybody's copy of Tenku finds this one, and whoever reads it can forge it
 FALSE_POSITIVES = 1e-6  # per file, search included, for all keys together
+SHARE = 0.2  # of it: as it lies, its stretches, set straight, searched, and as a clip that it looks like
 _BAND = (5.0, 25.0)  # periods across a tile
 _PILOT = 180  # waves, of 900
-_CUTS = (25.0, 18.0, 12.0)  # the reader looks at all waves, and at those that survive strong compression
+CUTS = (25.0, 18.0, 12.0)  # the reader looks at all waves, and at those that survive strong compression
 _SURROUNDINGS = 0.12  # of the picture's side: what is taken for the ground of a pixel
 _NEAR, _QUIET, _LIMIT = 9, 1.5, 2.5  # pixels, levels, and times the contrast: edges are strong and say nothing
 _SEARCHED = 32  # pixels of the shorter side, below which no crop is looked for
@@ -157,7 +158,12 @@ def detect(frames: Frames, search: bool = True) -> Finding:
     turned or mirrored, half for the search, all frames together.
     """
     size = (frames.shape[1], frames.shape[2])
-    return detect_in(mean(planes(frames)), size, search)
+    plane = mean(planes(frames))
+    finding = detect_in(plane, size, share=0.5)
+    if finding.found or not search:
+        return finding
+    wider = search_in(plane, size, share=0.5)
+    return wider if wider.found or wider.chance < finding.chance else finding
 
 
 def mean(views: Iterable[Plane]) -> Plane:
@@ -166,21 +172,39 @@ def mean(views: Iterable[Plane]) -> Plane:
     return (sum(views[1:], start=views[0].copy()) / len(views)).astype(np.float32)
 
 
-def detect_in(plane: Plane, size: tuple[int, int], search: bool = True, share: float = 1.0) -> Finding:
-    """`detect` in the mean of `planes`. size: (height, width) of the frames; share: of FALSE_POSITIVES."""
-    search = search and min(size) >= _SEARCHED and bool(plane.any())
+def detect_in(plane: Plane, size: tuple[int, int], share: float = 1.0) -> Finding:
+    """The mark in the mean of `planes` as it lies, turned or mirrored.
+
+    size: (height, width) of the frames; share: of FALSE_POSITIVES that this look may take.
+    """
+    return _any_key(lambda chips, allowed: _in_place(plane, size, chips, allowed), share)
+
+
+def search_in(plane: Plane, size: tuple[int, int], share: float = 1.0) -> Finding:
+    """`detect_in` for cropped, padded, rotated or stretched pictures."""
+    if min(size) < _SEARCHED or not plane.any():
+        return Finding(False, 0.0, 1.0)
+    return _any_key(lambda chips, allowed: _in_search(plane, size, chips, allowed), share)
+
+
+def _any_key(look: Callable[[Chips, float], Finding], share: float) -> Finding:
     best = Finding(False, 0.0, 1.0)
     for number, key in enumerate(keys()):
-        chips, allowed = chips_of(key), FALSE_POSITIVES * share / len(keys()) / 2
-        finding = _in_place(plane, size, chips, allowed)
-        if not finding.found and search:
-            wider = _in_search(plane, size, chips, allowed)
-            finding = wider if wider.found or wider.chance < finding.chance else finding
+        finding = replace(look(chips_of(key), FALSE_POSITIVES * share / len(keys())), own_key=number > 0)
         if finding.found:
-            return Finding(True, finding.score, finding.chance, finding.payload, finding.place, number > 0,
-                           finding.shift)
+            return finding
         best = finding if finding.chance < best.chance else best
     return best
+
+
+def read_again(plane: Plane, finding: Finding) -> Finding:
+    """What other frames of a file say at the place of a finding: for clips that were cut together."""
+    assert finding.place is not None
+    chips = chips_of(keys()[-1] if finding.own_key else PUBLIC_KEY)
+    values = limited(spectrum(plane, finding.place, chips), chips)
+    score, shift = _shifts(values, chips)
+    again = _judge([(score, finding.place, shift, values)], chips, (4.0 * TILE) ** 2, FALSE_POSITIVES)
+    return replace(again, own_key=finding.own_key)
 
 
 def waves(plane: Plane, place: Place, key: str | None = None, most: float = 0.0) -> Spectrum:
@@ -230,19 +254,30 @@ def _shifts(values: Spectrum, chips: Chips) -> tuple[float, tuple[float, float]]
 
 def _pilot_score(values: Spectrum, chips: Chips, shift: tuple[float, float]) -> float:
     upright = (values * chips.turned(shift))[chips.pilot]
-    return _score(np.stack([upright.real, upright.imag], 1) * chips.signs[chips.pilot])
+    return score_of(np.stack([upright.real, upright.imag], 1) * chips.signs[chips.pilot])
 
 
-def _score(values: npt.NDArray[np.floating]) -> float:
+def score_of(values: npt.NDArray[np.floating]) -> float:
+    """Standard deviations of a sum of values, were their signs fair coins."""
     energy = float(np.square(values, dtype=np.float64).sum())
     return float(values.sum(dtype=np.float64)) / math.sqrt(energy) if energy > 0 else 0.0
+
+
+def by_chance(score: float) -> float:
+    """Upper bound for signs that are fair coins to reach a score in values that do not depend on them.
+
+    Hoeffding (1963), and the tighter 3.18 P(N > score) of Bentkus and Dzindzalieta, Bernoulli 21 (2015), theorem 1.1.
+    """
+    if score <= 0:
+        return 1.0
+    return min(math.exp(-score**2 / 2), 3.18 * math.erfc(score / math.sqrt(2)) / 2)
 
 
 def _judge(candidates: list[tuple[float, Place, tuple[float, float], Spectrum]], chips: Chips, tried: float,
            allowed: float) -> Finding:
     """The best of some places, out of `tried` places and shifts that were compared to arrive at them."""
     best = Finding(False, 0.0, 1.0)
-    chances = [min(1.0, tried * math.exp(-max(score, 0.0) ** 2 / 2)) for score, *_ in candidates]
+    chances = [min(1.0, tried * by_chance(score)) for score, *_ in candidates]
     price = len(candidates) * code.CHANCE
     payloads: list[Payload | None] = [None] * len(candidates)
     if chances and 2 * min(chances) * price <= allowed:  # else no payload could count
@@ -280,13 +315,13 @@ def _in_place(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float)
     upright = {n: geometry.fold(plane, Place(n, made_with=n)) for n in {place.made_with for place in places}}
     folds = np.stack([np.rot90(upright[p.made_with][:, ::-1 if p.mirrored else 1], p.turned) for p in places])
     values = limited(np.fft.rfft2(folds)[:, chips.down, chips.across], chips)
-    lows = (values[:, None] * (chips.radius <= np.array(_CUTS)[:, None])).reshape(-1, values.shape[1])
+    lows = (values[:, None] * (chips.radius <= np.array(CUTS)[:, None])).reshape(-1, values.shape[1])
     found = correlated(lows[:, chips.pilot], chips)
     shifts = [divmod(int(at), TILE) for at in found.reshape(len(found), -1).argmax(1)]
     ranked = []
     for number, (down, across) in enumerate(shifts):
         low, shift = lows[number], (float(across), float(down))
-        ranked.append((_pilot_score(low, chips, shift), places[number // len(_CUTS)], shift, low))
+        ranked.append((_pilot_score(low, chips, shift), places[number // len(CUTS)], shift, low))
     ranked.sort(key=lambda candidate: -candidate[0])
     return _judge(ranked[:6], chips, float(len(ranked) * TILE**2), allowed)
 
@@ -332,53 +367,3 @@ class _Start:
             score, shift = _shifts(values, self.chips)
             if score > self.score:
                 self.score, self.shift, self.values, self.place = score, shift, values, other
-
-
-# -- one clip's pattern ----------------------------------------------------------------------------------------------
-
-
-def presence(views: list[Plane], finding: Finding) -> list[float]:
-    """For each of `planes`, how well the whole pattern of a finding with a payload fits: standard deviations."""
-    assert finding.payload is not None
-    assert finding.place is not None
-    key = keys()[-1] if finding.own_key else PUBLIC_KEY
-    chips = chips_of(key)
-    signs = signs_of(chips, finding.payload)
-    scores = []
-    for view in views:
-        upright = waves(view, finding.place, key) * chips.turned(finding.shift)
-        scores.append(_score(np.stack([upright.real, upright.imag], 1) * signs))
-    return scores
-
-
-def confirm(view: Plane, size: tuple[int, int], payload: Payload, shift: tuple[float, float]) -> Finding:
-    """Whether a picture carries the pattern of a clip that it looks like: fainter than what can be read unaided.
-
-    view: the mean of `planes`; shift: the tile's, as the writer's own reader found it. All chips count, and few
-    places are searched, so that less of the pattern is enough.
-    """
-    best, tried = Finding(False, 0.0, 1.0), 0
-    for number, key in enumerate(keys()):
-        chips = chips_of(key)
-        signs = signs_of(chips, payload)
-        for place in geometry.straight(*size):
-            if place.turned or place.made_with != geometry.tiles_of(*size):
-                continue
-            values = waves(view, place, key) * chips.turned(shift)
-            each = np.stack([values.real, values.imag], 1) * signs
-            for cut in _CUTS:
-                tried += 1
-                score = _score(each[chips.radius <= cut])
-                if score > best.score:
-                    best = Finding(False, score, 1.0, payload, place, number > 0, shift)
-    chance = min(1.0, tried * math.exp(-best.score**2 / 2))
-    if chance > FALSE_POSITIVES / 4:  # the rest is for what `parts` looks at
-        return Finding(False, best.score, chance)
-    return replace(best, found=True, chance=chance)
-
-
-def signs_of(chips: Chips, payload: Payload) -> npt.NDArray[np.float32]:
-    """[F, 2] of all chips."""
-    signs = chips.signs.copy()
-    signs[chips.data[:, 0], chips.data[:, 1]] *= code.encode(code.pack(payload))[chips.bit]
-    return signs

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tenku.provenance import invisible
+from tenku.provenance import invisible, known
 from tenku.provenance.geometry import Plane
 from tenku.provenance.invisible import Finding
 
@@ -31,32 +31,72 @@ class Part:
 def find(views: list[Plane], size: tuple[int, int]) -> list[Part]:
     """Stretches with a mark, in order of time. views: `invisible.planes` of the frames; size: (height, width).
 
-    Looks at the whole, then at halves, quarters and eighths of what is not explained yet; cropped or rotated pictures
-    only as a whole. Together at most `invisible.FALSE_POSITIVES`.
+    Looks at the whole, then at halves, quarters and eighths of what is not explained yet, as it lies, turned or
+    mirrored. Together at most two fifths of `invisible.FALSE_POSITIVES`.
     """
-    free = np.ones(len(views), bool)
-    found: list[Part] = []
-    whole = invisible.mean(views)
-    first = invisible.detect_in(whole, size, search=False, share=0.5)
-    if first.found:
-        found += _claim(first, views, free)
-    looked = 0
-    while looked < _WINDOWS and len(found) < _MOST:
-        for start, end in _windows(free):
+    whole = invisible.detect_in(invisible.mean(views), size, share=invisible.SHARE)
+    held = [_Held(whole, views)] if whole.payload else []
+    looked, more = 0, True
+    while more:
+        more = False
+        _ask_halves(held, views)
+        for start, end in itertools.islice(_windows(_free(held, len(views))), _WINDOWS - looked):
             looked += 1
-            finding = invisible.detect_in(invisible.mean(views[start:end]), size, search=False, share=0.5 / _WINDOWS)
-            if finding.payload and (parts := _claim(finding, views, free)):
-                found += parts
+            finding = invisible.detect_in(invisible.mean(views[start:end]), size, share=invisible.SHARE / _WINDOWS)
+            if finding.payload and all(finding.payload != one.finding.payload for one in held):
+                held.append(_Held(finding, views))
+                more = len(held) < _MOST
                 break
-            if looked == _WINDOWS:
-                break
-        else:
-            break
-    if not found:
-        wider = invisible.detect_in(whole, size, search=True, share=0.5)
-        if wider.found:
-            found += _claim(wider, views, free)
-    return sorted(found, key=lambda part: part.start)
+    parts = _assigned(held, len(views))
+    if not parts and whole.found:  # worn away: nothing to follow from frame to frame
+        return [Part(0, len(views), whole)]
+    return parts
+
+
+def find_moved(views: list[Plane], size: tuple[int, int]) -> list[Part]:
+    """Cropped, rotated or stretched pictures that carry a mark, searched for in the whole."""
+    found = invisible.search_in(invisible.mean(views), size, share=invisible.SHARE)
+    if not found.found:
+        return []
+    return _assigned([_Held(found, views)], len(views)) if found.payload else [Part(0, len(views), found)]
+
+
+class _Held:
+    """A clip that was found, and how well each frame fits it."""
+
+    def __init__(self, finding: Finding, views: list[Plane]) -> None:
+        self.finding = finding
+        padded = np.pad(np.array(known.presence(views, finding)), 2, mode="edge")
+        self.fits = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), -1)
+        self.limit = min(_FITS, 0.4 * float(np.quantile(self.fits, 0.9)))
+
+
+def _ask_halves(held: list[_Held], views: list[Plane]) -> None:
+    """Adds the clips that halves of stretches name otherwise: patterns of clips that look alike are alike."""
+    asked: set[tuple[int, int]] = set()
+    while len(held) < _MOST:
+        halves = [(a, b, part.finding) for part in _assigned(held, len(views)) for a, b in _halves(part)
+                  if b - a >= _LEAST and (a, b) not in asked]
+        if not halves:
+            return
+        start, end, finding = halves[0]
+        asked.add((start, end))
+        again = invisible.read_again(invisible.mean(views[start:end]), finding)
+        if again.payload and all(again.payload != one.finding.payload for one in held):
+            held.append(_Held(again, views))
+
+
+def _halves(part: Part) -> tuple[tuple[int, int], tuple[int, int]]:
+    middle = (part.start + part.end) // 2
+    return (part.start, middle), (middle, part.end)
+
+
+def _free(held: list[_Held], count: int) -> npt.NDArray[np.bool_]:
+    """[count]: the frames that nothing explains."""
+    free = np.ones(count, bool)
+    for part in _assigned(held, count):
+        free[part.start:part.end] = False
+    return free
 
 
 def _windows(free: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
@@ -75,27 +115,23 @@ def _runs(marks: npt.NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-def _claim(finding: Finding, views: list[Plane], free: npt.NDArray[np.bool_]) -> list[Part]:
-    """The stretches that carry this finding's pattern; they are free no longer."""
-    if finding.payload is None:  # worn away: nothing to follow from frame to frame
-        free[:] = False
-        return [Part(0, len(views), finding)]
-    scores = np.array(invisible.presence(views, finding))
-    padded = np.pad(scores, 2, mode="edge")
-    smooth = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), -1)
-    limit = min(_FITS, 0.4 * float(np.quantile(smooth, 0.9)))
-    fits = (smooth > limit) & free
-    parts = [Part(a, b, finding) for a, b in _runs(fits) if b - a >= min(_LEAST, len(views))]
-    for part in parts:
-        free[part.start:part.end] = False
-    return _joined(parts)
+def _assigned(held: list[_Held], count: int) -> list[Part]:
+    """The stretches of frames whose best clip is the same and fits."""
+    if not held:
+        return []
+    fits = np.stack([one.fits for one in held])
+    best = fits.argmax(0)
+    label = np.where(fits.max(0) > np.array([one.limit for one in held])[best], best, -1)
+    parts = [Part(a, b, one.finding) for number, one in enumerate(held) for a, b in _runs(label == number)
+             if b - a >= min(_LEAST, count)]
+    return _joined(sorted(parts, key=lambda part: part.start))
 
 
 def _joined(parts: list[Part]) -> list[Part]:
     """Stretches of one clip with less than `_LEAST` frames between them are one: a frame was spoilt."""
     out: list[Part] = []
     for part in parts:
-        if out and part.start - out[-1].end < _LEAST:
+        if out and out[-1].finding is part.finding and part.start - out[-1].end < _LEAST:
             out[-1] = Part(out[-1].start, part.end, part.finding)
         else:
             out.append(part)

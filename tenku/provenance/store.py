@@ -24,7 +24,7 @@ import numpy.typing as npt
 from tenku.errors import UserError
 from tenku.provenance import identity
 from tenku.provenance.code import CLIP_DIGITS
-from tenku.provenance.fingerprint import Fingerprint
+from tenku.provenance.fingerprint import Fingerprint, Thumb, apart, thumb_of
 
 FILE = "provenance.sqlite"
 MIGRATIONS = (  # each is applied once, in order; PRAGMA user_version counts them
@@ -45,8 +45,18 @@ MIGRATIONS = (  # each is applied once, in order; PRAGMA user_version counts the
         PRIMARY KEY (word, number)
     ) WITHOUT ROWID;
     CREATE INDEX word_of ON word (number);""",
+    """CREATE TABLE thumb (                -- what a clip looks like from afar
+        number INTEGER PRIMARY KEY,
+        red INTEGER NOT NULL,           -- mean levels
+        green INTEGER NOT NULL,
+        blue INTEGER NOT NULL,
+        cells BLOB NOT NULL             -- 8 x 8 x 3
+    );
+    CREATE INDEX thumb_of ON thumb (green, red, blue);""",
 )
 _CANDIDATES = 12  # entries whose sketches are compared
+_SHADE = 5  # levels that the mean of a strongly compressed copy may be off
+_NEAREST = 4  # entries of like thumbs that are given
 _COMMON = 600  # entries that share a word beyond which it says nothing: flat skies, black frames
 
 
@@ -61,6 +71,7 @@ class Entry:
     record: Mapping[str, Any]  # as it was sealed
     manifest: bytes  # signed C2PA manifest
     look: bytes  # the sketches of its fingerprint
+    thumb: bytes = b""  # its fingerprint's thumb; b"" for none
 
 
 def path() -> Path:
@@ -89,6 +100,7 @@ def _keep(base: sqlite3.Connection, entry: Entry, words: npt.NDArray[np.uint16])
     old = base.execute("SELECT number FROM clip WHERE mark = ?", (mark,)).fetchone()
     if old:
         base.execute("DELETE FROM word WHERE number = ?", old)
+        base.execute("DELETE FROM thumb WHERE number = ?", old)
         base.execute("DELETE FROM clip WHERE number = ?", old)
     number = base.execute(
         "INSERT INTO clip (mark, clip, sealed, payload, across, down, record, manifest, sketches)"
@@ -98,12 +110,15 @@ def _keep(base: sqlite3.Connection, entry: Entry, words: npt.NDArray[np.uint16])
          entry.manifest,
          entry.look)).lastrowid
     base.executemany("INSERT OR IGNORE INTO word VALUES (?, ?)", [(w, number) for w in _index(words)])
+    if (thumb := thumb_of(entry.thumb)) is not None:
+        base.execute("INSERT INTO thumb VALUES (?, ?, ?, ?, ?)", (number, *_shade(thumb), entry.thumb))
 
 
 def entry_of(clip_id: str, payload: str, shift: tuple[float, float], record: Mapping[str, Any], manifest: bytes,
              look: Fingerprint) -> Entry:
     """An entry of now."""
-    return Entry(clip_id, time.time(), payload, shift, record, manifest, look.to_bytes())
+    thumb = b"" if look.thumb is None else look.thumb.tobytes()
+    return Entry(clip_id, time.time(), payload, shift, record, manifest, look.to_bytes(), thumb)
 
 
 def count() -> int:
@@ -119,8 +134,8 @@ def by_mark(digits: str) -> Entry | None:
     if not path().exists():
         return None
     with _open(path()) as base:
-        row = base.execute(f"SELECT {_COLUMNS} FROM clip WHERE mark = ?", (digits,)).fetchone()
-        return _entry(row) if row else None
+        row = base.execute("SELECT number FROM clip WHERE mark = ?", (digits,)).fetchone()
+        return _entry(base, row[0]) if row else None
 
 
 def by_look(words: npt.NDArray[np.uint16]) -> list[Entry]:
@@ -134,17 +149,45 @@ def by_look(words: npt.NDArray[np.uint16]) -> list[Entry]:
             if len(found) < _COMMON:
                 for (number,) in found:
                     votes[number] += 1 + 1 / len(found)
-        entries = []
-        for number in sorted(votes, key=lambda n: (-votes[n], n))[:_CANDIDATES]:
-            entries.append(_entry(base.execute(f"SELECT {_COLUMNS} FROM clip WHERE number = ?", (number,)).fetchone()))
-        return entries
+        return [_entry(base, number) for number in sorted(votes, key=lambda n: (-votes[n], n))[:_CANDIDATES]]
 
 
-_COLUMNS = "clip, sealed, payload, across, down, record, manifest, sketches"
+def by_thumb(thumb: Thumb) -> list[tuple[float, Entry]]:
+    """The clips whose thumbs are nearest, nearest first, and how far they are; none where too many are near."""
+    if not path().exists():
+        return []
+    red, green, blue = _shade(thumb)
+    with _open(path()) as base:
+        if not _has_thumbs(base):
+            return []
+        rows = base.execute(
+            "SELECT number, cells FROM thumb WHERE green BETWEEN ? AND ? AND red BETWEEN ? AND ?"
+            " AND blue BETWEEN ? AND ? LIMIT ?",
+            (*(level + way * _SHADE for level in (green, red, blue) for way in (-1, 1)), _COMMON)).fetchall()
+        if len(rows) == _COMMON:
+            return []
+        near = sorted((apart(np.frombuffer(cells, np.uint8).reshape(thumb.shape), thumb), number)
+                      for number, cells in rows)[:_NEAREST]
+        return [(distance, _entry(base, number)) for distance, number in near]
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(row[0], row[1], row[2], (row[3], row[4]), json.loads(row[5]), row[6], row[7])
+def _shade(thumb: Thumb) -> tuple[int, ...]:
+    return tuple(round(float(level)) for level in thumb.mean((0, 1)))
+
+
+def _has_thumbs(base: sqlite3.Connection) -> bool:
+    """A store of before that was only read since has none."""
+    return bool(base.execute("PRAGMA user_version").fetchone()[0] >= 2)
+
+
+def _entry(base: sqlite3.Connection, number: int) -> Entry:
+    row = base.execute("SELECT clip, sealed, payload, across, down, record, manifest, sketches FROM clip"
+                       " WHERE number = ?", (number,)).fetchone()
+    thumb = None
+    if _has_thumbs(base):
+        thumb = base.execute("SELECT cells FROM thumb WHERE number = ?", (number,)).fetchone()
+    return Entry(row[0], row[1], row[2], (row[3], row[4]), json.loads(row[5]), row[6], row[7],
+                 thumb[0] if thumb else b"")
 
 
 def _index(words: npt.NDArray[np.uint16]) -> list[int]:

@@ -8,7 +8,7 @@ invisible mark settles it, the classifier is asked what the pictures look like: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,8 @@ from tenku.provenance.manifest import Manifest, Signature
 
 if TYPE_CHECKING:
     from tenku.media import Frames
+    from tenku.provenance.lookup import Suspect
     from tenku.provenance.parts import Part
-    from tenku.provenance.store import Entry
 
 _SAMPLE = 48  # frames to look at, at least, where there are as many
 _WHOLE = 0.9  # share of the frames that one clip must explain to pass for all of them
@@ -54,11 +54,13 @@ class Source:
     known: bool = False  # this machine's store, or an intact manifest, says what the clip looks like
     likeness: float = 0.0  # of the pictures to that clip, -1..1; nothing when not known
     by_mark: bool = True  # False: only by what it looks like
+    shades: bool = False  # its colours alone are enough to agree
     request: dict[str, Any] = field(default_factory=dict)  # as it was sealed, where the store knows it
 
     @property
     def agrees(self) -> bool:
-        return self.known and self.likeness >= (fingerprint.SAME if self.by_mark else fingerprint.ALIKE)
+        enough = fingerprint.SAME if self.by_mark else fingerprint.ALIKE
+        return self.known and (self.shades or self.likeness >= enough)
 
     @property
     def refuted(self) -> bool:
@@ -119,13 +121,36 @@ def examine(path: Path) -> Report:
 
 
 def trace(frames: Frames, fps: float, claim: Manifest) -> tuple[list[Source], invisible.Finding]:
-    """Where pictures [T, H, W, 3] lead, by their mark or else by their looks; and the strongest mark in them."""
-    from tenku.provenance import parts
+    """Where pictures [T, H, W, 3] lead, by their mark or else by their looks; and the strongest mark in them.
 
+    First as they lie or set straight, then as clips that they look like; last, for it takes longest, moved.
+    """
+    from tenku.provenance import lookup, outline, parts
+
+    size = (frames.shape[1], frames.shape[2])
     views = invisible.planes(frames)
-    found = parts.find(views, (frames.shape[1], frames.shape[2]))
-    if not found and (guess := _look_up(frames, views)):
-        return [guess[0]], guess[1]
+    seen = [(frames, invisible.mean(views))]
+    if (straight := outline.straightened(frames)) is not None:
+        seen.append((straight, invisible.mean(invisible.planes(straight))))
+        mark = invisible.detect_in(seen[1][1], size, share=invisible.SHARE)
+        if mark.payload and mark.place:
+            mark = replace(mark, place=replace(mark.place, bent=True))
+            return _led([parts.Part(0, len(frames), mark)], straight, fps, claim)
+    found = parts.find(views, size)
+    if any(part.finding.payload for part in found):
+        return _led(found, frames, fps, claim)
+    suspects = lookup.suspects([pictures for pictures, _ in seen])
+    for suspect, mark in lookup.confirmed(suspects, [view for _, view in seen], size):
+        return [_by_looks(suspect, True)], mark
+    found = found or parts.find_moved(views, size)
+    likely = None if found else lookup.likeliest(suspects)
+    if likely:
+        return [_by_looks(likely, False)], invisible.Finding(False, 0.0, 1.0)
+    return _led(found, frames, fps, claim)
+
+
+def _led(found: list[Part], frames: Frames, fps: float,
+         claim: Manifest) -> tuple[list[Source], invisible.Finding]:
     mark = max((part.finding for part in found), key=lambda f: f.score, default=invisible.Finding(False, 0.0, 1.0))
     return [_source(part, frames, fps, claim) for part in found], mark
 
@@ -146,32 +171,14 @@ def _source(part: Part, frames: Frames, fps: float, claim: Manifest) -> Source:
     if not look:
         return Source(clip, start, end)
     likeness = fingerprint.agreement(frames[part.start:part.end], fingerprint.sketches_of(look), place)
-    return Source(clip, start, end, True, likeness, True, dict(entry.record) if entry else {})
+    thumb = fingerprint.thumb_of(entry.thumb) if entry else None
+    alike = thumb is not None and fingerprint.same_shades(frames[part.start:part.end], thumb, place)
+    return Source(clip, start, end, True, likeness, True, alike, dict(entry.record) if entry else {})
 
 
-def _look_up(frames: Frames, views: list[invisible.Plane]) -> tuple[Source, invisible.Finding] | None:
-    """No mark can be read: does it look like a clip of this installation, and is that clip's faint pattern there?"""
-    from tenku.provenance import geometry, store
-    from tenku.provenance.code import Payload
-
-    best: tuple[float, Entry, bool] | None = None
-    for mirrored in (False, True):
-        seen = frames[:, :, ::-1] if mirrored else frames
-        for entry in store.by_look(fingerprint.take(seen).words):
-            likeness = fingerprint.agreement(seen, fingerprint.sketches_of(entry.look))
-            if best is None or likeness > best[0]:
-                best = (likeness, entry, mirrored)
-    if best is None or best[0] < fingerprint.SAME:
-        return None
-    likeness, entry, mirrored = best
-    place = geometry.Place(mirrored=mirrored)
-    mark = invisible.Finding(False, 0.0, 1.0, place=place)
-    if entry.payload:
-        payload = Payload.parse(entry.payload)
-        mark = invisible.confirm(invisible.mean(views), (frames.shape[1], frames.shape[2]), payload, entry.shift)
-    if not mark.found and likeness < fingerprint.ALIKE:
-        return None
-    return Source(entry.clip_id, 0.0, 0.0, True, likeness, mark.found, dict(entry.record)), mark
+def _by_looks(suspect: Suspect, by_mark: bool) -> Source:
+    entry = suspect.entry
+    return Source(entry.clip_id, 0.0, 0.0, True, suspect.likeness, by_mark, True, dict(entry.record))
 
 
 def judge(found: Manifest, mark: invisible.Finding, plate: visible.Finding, sources: list[Source] | None = None,

@@ -309,7 +309,7 @@ def test_the_bound_holds_over_keys():
 def test_the_search_is_paid_for():
     """A search over N places and shifts asks for a score of sqrt(2 ln(4 N / the false positives)), or for a payload."""
     flat = np.zeros((80, 128), np.float32)
-    places = [place for group, _ in geometry.searched(flat, 80, 128) for place in group]
+    places = [place for group, _, _ in geometry.searched(flat, 80, 128) for place in group]
     assert 1000 < len(places) < 4000
     tried = len(places) * geometry.FINER**2 * (4 * geometry.TILE) ** 2
     needed = math.sqrt(2 * math.log(4 * tried / invisible.FALSE_POSITIVES))
@@ -318,7 +318,24 @@ def test_the_search_is_paid_for():
 
 def test_the_searchs_first_look_is_like_a_careful_one():
     plane = invisible.mean(invisible.planes(scene(5)))
-    for group, folds in geometry.searched(plane, 80, 128):
-        for place, fold in list(zip(group, folds, strict=True))[::29]:
+    for group, folds, of in geometry.searched(plane, 80, 128):
+        for place, number in list(zip(group, of, strict=True))[::29]:
+            fold = np.rot90(folds[number][:, ::-1 if place.mirrored else 1], place.turned)
             careful = geometry.fold(plane, place, 1.5)
             assert np.corrcoef(fold.ravel(), careful.ravel())[0, 1] > 0.95, place
+
+
+def test_the_searchs_first_look_is_the_pilots_correlation():
+    """Mirrored and turned folds are not transformed again: their waves are those of the fold, elsewhere."""
+    plane = invisible.mean(invisible.planes(scene(3)))
+    chips = invisible.chips_of(invisible.PUBLIC_KEY)
+    places, folds, of = next(iter(geometry.searched(plane, 80, 128)))
+    quick = invisible._coarse(places, folds, of, chips)
+    for number in range(0, len(places), 5):
+        place = places[number]
+        fold = np.rot90(folds[of[number]][:, ::-1 if place.mirrored else 1], place.turned)
+        pilot = np.fft.rfft2(fold)[chips.down[chips.pilot], chips.across[chips.pilot]]
+        pilot = pilot / np.abs(pilot)
+        slow = max(invisible.correlated((pilot * turn)[None], chips).max()
+                   for turn in invisible._turns(chips, invisible._LATTICE))
+        assert quick[number] == pytest.approx(float(slow), rel=1e-3), place

@@ -36,6 +36,8 @@ _GROUND = 9  # samples: the surroundings of the sketch
 THUMB = 8  # cells along each side of the thumb
 _SHADES = 8.0  # levels between thumbs that show the same
 _LIGHT = (0.4, 2.5)  # times as bright
+_GLARING = 245  # levels from which brightness may have been cut off
+_MIDDLE = 0.6  # of each side of what was rotated
 _PLAIN = 20  # cells: with fewer there is nothing to compare
 _GUESSED = 0.1  # taken off where several places were tried: other clips come to 0.57 then, the right one to 0.77
 _LIKE = 1.5  # levels: below, a cell is like its surroundings
@@ -124,18 +126,23 @@ def same_shades(frames: Frames, kept: Thumb, place: Place | None = None) -> bool
     """
     from PIL import Image
 
-    look = np.unique(np.linspace(0, len(frames) - 1, KEYS).round().astype(int))
-    seen = frames[look]
-    scale = 1.0
+    seen, share = frames[np.unique(np.linspace(0, len(frames) - 1, KEYS).round().astype(int))], 1.0
     if place is not None:
-        seen = np.rot90(seen[:, :, ::-1] if place.mirrored else seen, place.turned, (1, 2))
-        scale = min(1.0, place.tiles / place.made_with)
-    here = _thumb(np.ascontiguousarray(seen)).astype(np.float32)
-    side = max(THUMB, round(THUMB / scale))
+        seen = np.ascontiguousarray(np.rot90(seen[:, :, ::-1] if place.mirrored else seen, place.turned, (1, 2)))
+        share = min(1.0, place.tiles / place.made_with)
+        if place.angle:  # the middle of it
+            seen = np.stack([np.asarray(Image.fromarray(f).rotate(place.angle, Image.Resampling.BILINEAR))
+                             for f in seen])
+            high, wide = (round(n * (1 - _MIDDLE) / 2) for n in seen.shape[1:3])
+            seen, share = seen[:, high:seen.shape[1] - high, wide:seen.shape[2] - wide], share * _MIDDLE
+    here = _thumb(seen).astype(np.float32).ravel()
+    side = max(THUMB, round(THUMB / share))
     large = np.asarray(Image.fromarray(kept).resize((side, side), Image.Resampling.BILINEAR)).astype(np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(large, here.shape, (0, 1, 2)).reshape(-1, here.size)
-    gain = np.clip(windows @ here.ravel() / np.maximum(np.square(windows).sum(1), 1), *_LIGHT)
-    return bool(np.sqrt(np.square(gain[:, None] * windows - here.ravel()).mean(1)).min() <= _SHADES)
+    windows = np.lib.stride_tricks.sliding_window_view(large, (THUMB, THUMB, 3), (0, 1, 2)).reshape(-1, len(here))
+    told = here < _GLARING
+    gain = windows[:, told] @ here[told] / np.maximum(np.square(windows[:, told]).sum(1), 1)
+    lit = np.minimum(np.clip(gain, *_LIGHT)[:, None] * windows, 255)
+    return bool(np.sqrt(np.square(lit - here).mean(1)).min() <= _SHADES)
 
 
 def agreement(frames: Frames, kept: Sketches, place: Place | None = None) -> float:

@@ -153,11 +153,14 @@ def straight(height: int, width: int) -> list[Place]:
             for turned in range(4) for mirrored in (False, True)]
 
 
-def searched(plane: Plane, height: int, width: int) -> Iterator[tuple[list[Place], npt.NDArray[np.float32]]]:
-    """The places of the search, with the plane's folds [N, 64, 64] there; height, width: of the picture.
+Look = tuple[list[Place], npt.NDArray[np.float32], list[int]]
 
-    Crops, bars and scales, each rotated, turned or mirrored; and stretched ones. The folds are a first look: the tiles
-    around the centre, and nearest samples of a finer picture.
+
+def searched(plane: Plane, height: int, width: int) -> Iterator[Look]:
+    """The places of the search, the plane's folds [N, 64, 64] before mirroring and turning, and which is whose.
+
+    Crops, bars and scales, each rotated, turned or mirrored; and stretched ones. height, width: of the picture. The
+    folds are a first look: the tiles around the centre, and nearest samples of a finer picture.
     """
     for made in {tiles_of(round(height * f), round(width * f)) for f in (0.75, 1.0, 1.33)}:
         scale = _TIGHTEST
@@ -169,11 +172,11 @@ def searched(plane: Plane, height: int, width: int) -> Iterator[tuple[list[Place
             if ratio:
                 places.append(Place(made, squeezed=math.exp(_SCALE * ratio), made_with=made))
                 folds.append(fold(plane, places[-1], _LOOKED))
-        places += [replace(place, mirrored=True) for place in places]
-        yield places, np.stack([*folds, *(f[:, ::-1] for f in folds)])
+        of = list(range(len(folds)))
+        yield [*places, *(replace(place, mirrored=True) for place in places)], np.stack(folds), of + of
 
 
-def _rotated(plane: Plane, place: Place) -> tuple[list[Place], npt.NDArray[np.float32]]:
+def _rotated(plane: Plane, place: Place) -> Look:
     """A place at all angles, mirrored and turned by quarters, from one resampled picture."""
     from PIL import Image
 
@@ -184,22 +187,26 @@ def _rotated(plane: Plane, place: Place) -> tuple[list[Place], npt.NDArray[np.fl
                   _NEAREST * margin)
     x, y = (np.arange(n, dtype=np.float32) + 0.5 - n / 2 for n in (width, height))
     taper = _taper(height)[:, None] * _taper(width)[None]
-    folds = {}
+    folds = []
     for angle in _ANGLES:
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         across = (((cos * x)[None] - (sin * y)[:, None] + (width / 2 + margin)) * _NEAREST).astype(np.int32)
         down = (((sin * x)[None] + (cos * y)[:, None] + (height / 2 + margin)) * _NEAREST).astype(np.int32)
-        folds[angle] = _summed(fine.ravel()[down * fine.shape[1] + across] * taper)
-    places = [replace(place, angle=angle) for angle in folds]
-    found = list(folds.values())
-    places += [replace(place, turned=turned) for turned in (1, 2, 3)]
-    found += [np.rot90(folds[0.0], turned) for turned in (1, 2, 3)]
+        folds.append(_summed(fine.ravel()[down * fine.shape[1] + across] * taper))
+    turned = [replace(place, turned=turned) for turned in (1, 2, 3)]
+    places = [replace(place, angle=angle) for angle in _ANGLES] + turned
+    of = [*range(len(_ANGLES)), *[_ANGLES.index(0.0)] * 3]
     # Mirroring comes first: what is then rotated one way is what is rotated the other way and then mirrored.
-    places += [replace(place, angle=angle, mirrored=True) for angle in folds]
-    found += [folds[-angle][:, ::-1] for angle in folds]
-    places += [replace(place, turned=turned, mirrored=True) for turned in (1, 2, 3)]
-    found += [np.rot90(folds[0.0][:, ::-1], turned) for turned in (1, 2, 3)]
-    return places, np.stack(found)
+    mirrored = [replace(p, mirrored=True) for p in places]
+    return places + mirrored, np.stack(folds), of + [*reversed(of[:len(_ANGLES)]), *of[len(_ANGLES):]]
+
+
+def waves_of(down: npt.NDArray[np.intp], across: npt.NDArray[np.intp],
+             place: Place) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Which waves of a fold, after a place's mirroring and turning, stand where these stood before, but for a shift."""
+    turns = ((down, across), (across, -down), (-down, -across), (-across, down))
+    down, across = turns[place.turned]
+    return down, -across if place.mirrored else across
 
 
 def neighbours(place: Place, step: float) -> list[Place]:

@@ -253,7 +253,8 @@ def _shifts(values: Spectrum, chips: Chips) -> tuple[float, tuple[float, float]]
 
 
 def _pilot_score(values: Spectrum, chips: Chips, shift: tuple[float, float]) -> float:
-    upright = (values * chips.turned(shift))[chips.pilot]
+    across, down = chips.across[chips.pilot], chips.down[chips.pilot]
+    upright = values[chips.pilot] * np.exp(2j * np.pi / TILE * (across * shift[0] + down * shift[1]))
     return score_of(np.stack([upright.real, upright.imag], 1) * chips.signs[chips.pilot])
 
 
@@ -329,8 +330,8 @@ def _in_place(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float)
 def _in_search(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float) -> Finding:
     """Coarsely around the centre, then ever finer from the best. Counts every place that it could have looked at."""
     ranked: list[tuple[float, Place]] = []
-    for places, folds in geometry.searched(plane, *size):
-        ranked += zip(_coarse(folds, chips), places, strict=True)
+    for places, folds, of in geometry.searched(plane, *size):
+        ranked += zip(_coarse(places, folds, of, chips), places, strict=True)
     tried = len(ranked)
     ranked.sort(key=lambda r: -r[0])
     starts = [_Start(place, plane, chips) for _, place in ranked[:_STARTS]]
@@ -344,12 +345,30 @@ def _in_search(plane: Plane, size: tuple[int, int], chips: Chips, allowed: float
     return _judge(refined, chips, tried * geometry.FINER**2 * (4.0 * TILE) ** 2, allowed)
 
 
-def _coarse(folds: npt.NDArray[np.float32], chips: Chips) -> list[float]:
-    """The pilot's best correlation in each of many folds [N, 64, 64], all waves taken as equally strong."""
-    pilot = np.fft.rfft2(folds)[:, chips.down[chips.pilot], chips.across[chips.pilot]]
+def _coarse(places: list[Place], folds: npt.NDArray[np.float32], of: list[int], chips: Chips) -> list[float]:
+    """The pilot's best correlation at each of many places (`geometry.searched`), all waves taken as equally strong."""
+    waves = _rfft2(folds)
+    pilot = np.empty((len(places), len(chips.pilot)), np.complex64)
+    ways = [(place.mirrored, place.turned) for place in places]
+    for way in set(ways):
+        some = [number for number, other in enumerate(ways) if other == way]
+        down, across = geometry.waves_of(chips.down[chips.pilot], chips.across[chips.pilot], places[some[0]])
+        half = np.where(across < 0, -1, 1)  # the other half is its conjugate
+        values = waves[np.array(of)[some]][:, half * down, half * across]
+        pilot[some] = np.where(half < 0, np.conj(values), values)
     pilot /= np.maximum(np.abs(pilot), 1e-6)
     each = [correlated(pilot * turn, chips).max((1, 2)) for turn in _turns(chips, _LATTICE)]
     return np.maximum.reduce(each).tolist()
+
+
+def _rfft2(folds: npt.NDArray[np.float32]) -> Spectrum:
+    """[N, 64, 33]: as numpy's, by two products of matrices, which take a third of its time."""
+    turns = np.exp(-2j * np.pi / TILE * np.outer(np.arange(TILE), np.arange(TILE)))
+    rows = turns[:, :TILE // 2 + 1]
+    half = folds.reshape(-1, TILE) @ np.concatenate([rows.real, rows.imag], 1).astype(np.float32)
+    half = half.reshape(len(folds), TILE, 2, -1).transpose(2, 1, 0, 3)  # real and imaginary, row, fold, across
+    whole = turns.astype(np.complex64) @ (half[0] + 1j * half[1]).reshape(TILE, -1)
+    return whole.reshape(TILE, len(folds), -1).swapaxes(0, 1)
 
 
 class _Start:

@@ -55,7 +55,7 @@ MIGRATIONS = (  # each is applied once, in order; PRAGMA user_version counts the
     CREATE INDEX thumb_of ON thumb (green, red, blue);""",
 )
 _CANDIDATES = 12  # entries whose sketches are compared
-_SHADE = 5  # levels that the mean of a strongly compressed copy may be off
+_SHADE = 8  # levels that the mean of a compressed copy, or of one frame, may be off
 _NEAREST = 4  # entries of like thumbs that are given
 _COMMON = 600  # entries that share a word beyond which it says nothing: flat skies, black frames
 

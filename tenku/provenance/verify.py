@@ -135,10 +135,10 @@ def trace(frames: Frames, fps: float, claim: Manifest) -> tuple[list[Source], in
         mark = invisible.detect_in(seen[1][1], size, share=invisible.SHARE)
         if mark.payload and mark.place:
             mark = replace(mark, place=replace(mark.place, bent=True))
-            return _led([parts.Part(0, len(frames), mark)], straight, fps, claim)
+            return _led([parts.Part(0, len(frames), mark)], straight, None, fps, claim)
     found = parts.find(views, size)
     if any(part.finding.payload for part in found):
-        return _led(found, frames, fps, claim)
+        return _led(found, frames, straight, fps, claim)
     suspects = lookup.suspects([pictures for pictures, _ in seen])
     for suspect, mark in lookup.confirmed(suspects, [view for _, view in seen], size):
         return [_by_looks(suspect, True)], mark
@@ -146,17 +146,20 @@ def trace(frames: Frames, fps: float, claim: Manifest) -> tuple[list[Source], in
     likely = None if found else lookup.likeliest(suspects)
     if likely:
         return [_by_looks(likely, False)], invisible.Finding(False, 0.0, 1.0)
-    return _led(found, frames, fps, claim)
+    return _led(found, frames, straight, fps, claim)
 
 
-def _led(found: list[Part], frames: Frames, fps: float,
+def _led(found: list[Part], frames: Frames, straight: Frames | None, fps: float,
          claim: Manifest) -> tuple[list[Source], invisible.Finding]:
     mark = max((part.finding for part in found), key=lambda f: f.score, default=invisible.Finding(False, 0.0, 1.0))
-    return [_source(part, frames, fps, claim) for part in found], mark
+    return [_source(part, frames, straight, fps, claim) for part in found], mark
 
 
-def _source(part: Part, frames: Frames, fps: float, claim: Manifest) -> Source:
-    """What is known of a stretch's clip: from the store, else from the file's own intact manifest."""
+def _source(part: Part, frames: Frames, straight: Frames | None, fps: float, claim: Manifest) -> Source:
+    """What is known of a stretch's clip: from the store, else from the file's own intact manifest.
+
+    straight: what fills the picture inside black borders, drawn out; None without borders.
+    """
     from tenku.provenance import store
 
     start, end = part.start / fps, part.end / fps
@@ -173,6 +176,9 @@ def _source(part: Part, frames: Frames, fps: float, claim: Manifest) -> Source:
     likeness = fingerprint.agreement(frames[part.start:part.end], fingerprint.sketches_of(look), place)
     thumb = fingerprint.thumb_of(entry.thumb) if entry else None
     alike = thumb is not None and fingerprint.same_shades(frames[part.start:part.end], thumb, place)
+    if thumb is not None and not alike and straight is not None and place:
+        whole = replace(place, tiles=place.made_with, angle=0.0)
+        alike = fingerprint.same_shades(straight[part.start:part.end], thumb, whole)
     return Source(clip, start, end, True, likeness, True, alike, dict(entry.record) if entry else {})
 
 

@@ -1,4 +1,4 @@
-"""What leads back to a clip whose mark cannot be read as it lies: quadrilaterals, stretches, colours, known patterns."""
+"""What leads back to a clip whose mark is not read as it lies: quadrilaterals, stretches, colours, known patterns."""
 
 from __future__ import annotations
 

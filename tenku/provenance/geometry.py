@@ -198,7 +198,7 @@ def _rotated(plane: Plane, place: Place) -> Look:
     of = [*range(len(_ANGLES)), *[_ANGLES.index(0.0)] * 3]
     # Mirroring comes first: what is then rotated one way is what is rotated the other way and then mirrored.
     mirrored = [replace(p, mirrored=True) for p in places]
-    return places + mirrored, np.stack(folds), of + [*reversed(of[:len(_ANGLES)]), *of[len(_ANGLES):]]
+    return places + mirrored, np.stack(folds), [*of, *reversed(of[:len(_ANGLES)]), *of[len(_ANGLES):]]
 
 
 def waves_of(down: npt.NDArray[np.intp], across: npt.NDArray[np.intp],

@@ -17,7 +17,6 @@ from tenku.provenance.invisible import Finding
 from tenku.provenance.store import Entry
 
 _TRIED = 6  # candidates whose pattern is looked for
-_WORTH = 0.2  # likeness or thumb below which nothing is looked for
 _FAR = 14.0  # levels between thumbs: of one frame and of its clip; other clips of 16 are from 14 on
 _NEAR = (5.0, 8.0)  # levels: enough alone, and enough with some likeness; H.264 crf 50 has up to 7
 _SOME = 0.35  # likeness
@@ -56,11 +55,15 @@ def _rank(suspect: Suspect) -> float:
 
 
 def confirmed(some: list[Suspect], views: list[Plane], size: tuple[int, int]) -> Iterator[tuple[Suspect, Finding]]:
-    """The suspects whose known pattern is there. views: the mean of `invisible.planes` of each of the pictures."""
+    """The suspects whose known pattern is there, and that the pictures look like: a pattern alone could be pasted.
+
+    views: the mean of `invisible.planes` of each of the pictures.
+    """
     for suspect in some[:_TRIED]:
-        if suspect.entry.payload and _rank(suspect) >= _WORTH:
-            mark = known.confirm(views[suspect.view], size, Payload.parse(suspect.entry.payload),
-                                     suspect.entry.shift, _TRIED)
+        alike = suspect.likeness >= fingerprint.SAME or suspect.apart <= _NEAR[1]
+        if suspect.entry.payload and alike:
+            mark = known.confirm(views[suspect.view], size, Payload.parse(suspect.entry.payload), suspect.entry.shift,
+                                 _TRIED)
             if mark.found:
                 yield suspect, mark
 

@@ -1,14 +1,16 @@
 """Puts a run's averaged weights into the package, as bfloat16, with a model card.
 
     python dev/bundle.py runs/out/video runs/out/motion runs/out/codec/codec.safetensors \
-        runs/out/lightfield/lightfield.safetensors
+        runs/out/lightfield/lightfield.safetensors runs/out/world
 
-The transformer's folder decides the encoder; another is refused. The light field may have learnt on since.
+The transformer's folder decides the encoder; another is refused. The light field may have learnt on since. The ledgers
+that the weights name are taken from the folder of shards, and go with them.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,8 @@ def keep(kind: Any, path: Path) -> dict[str, str]:
     return facts
 
 
-def main(video: Path, motion: Path, codec: Path, field: Path) -> None:
-    """Writes tenku/weights/nano/{codec,lightfield,transformer,motion}.safetensors and README.md."""
+def main(video: Path, motion: Path, codec: Path, field: Path, data: Path) -> None:
+    """Writes tenku/weights/nano/{codec,lightfield,transformer,motion}.safetensors, ledgers/ and README.md."""
     if encoder_hash(Codec.load(codec)) != encoder_hash(Codec.load(video / "codec.safetensors")):
         sys.exit("error: the transformer was trained on another encoder")
     codec_facts, field_facts = keep(Codec, codec), keep(LightField, field)
@@ -40,6 +42,11 @@ def main(video: Path, motion: Path, codec: Path, field: Path) -> None:
     figures = json.loads(codec_facts["figures"])
     sizes = {name: sum(p.numel() for p in kind.load(FOLDER / f"{name}.safetensors").parameters()) / 1e6
              for name, kind in (("transformer", Transformer), ("motion", Transformer), ("lightfield", LightField))}
+    named = [one.get("ledgers", "[]") for one in (codec_facts, field_facts, facts, motion_facts)]
+    ledgers = sorted({digest for one in named for digest in json.loads(one)})
+    (FOLDER / "ledgers").mkdir(exist_ok=True)
+    for digest in ledgers:
+        shutil.copy(data / "ledgers" / f"{digest}.json", FOLDER / "ledgers")
     hashes = "\n".join(f"| {path.name} | sha256 {sha256(path)} |" for path in sorted(FOLDER.glob("*.safetensors")))
     (FOLDER / "README.md").write_text(f"""# tenku-nano
 
@@ -51,11 +58,12 @@ the sketch. Weights Apache-2.0; data CC0-1.0.
 | what | figure |
 |---|---|
 | training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 1.69e15 before |
-| training FLOPs, light fields | {float(field_facts["flops"]):.2e} in {field_facts["steps"]} steps, after 1.5e14 |
+| training FLOPs, light fields | {float(field_facts["flops"]):.2e} in {field_facts["steps"]} steps, after 2.41e14 |
 | training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 1.53e14 before |
 | training FLOPs, codec | {float(codec_facts["flops"]):.2e}, after 2.49e14 before |
 | codec, held-out clips | {figures["psnr"]:.2f} dB (linear part alone {figures["linear_psnr"]:.2f} dB) |
 | longest clip trained on | {facts["longest"]} latent steps |
+| ledgers of data since there are such | {", ".join(f"ledgers/{digest}.json" for digest in ledgers)} |
 {hashes}
 
 How well it follows prompts, and the command that measures it: the repository's README. It knows the world's
@@ -66,4 +74,4 @@ but fish and butterflies, no text. Combinations that training never drew are lis
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:5]))
+    main(*map(Path, sys.argv[1:6]))

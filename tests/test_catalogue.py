@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.server
+import io
 import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_models
 import pytest
 import torch
+from PIL import Image
 from starlette.testclient import TestClient
 
 from tenku import media
@@ -35,15 +39,29 @@ from tenku.serving.worker import Worker
 from tenku.types import Size
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-SMALL = ["--size", "64x48", "--seconds", "0.5", "--fps", "16", "--steps", "2", "--guidance", "1"]
+# One of each kind: told by words alone, by levels of its own, by a first frame.
+ENGINES = pytest.mark.parametrize("name", ["wan21", "wan22", "wan22_i2v", "wan22_5b", "ltx", "ltx2", "cogvideox15",
+                                           "hunyuan15"])
+SMALL = ["--size", "64x32", "--seconds", "0.5", "--fps", "16", "--steps", "2", "--guidance", "1"]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wan 2.1, tiny, with a card that states its licence."""
-    made = open_models.write("wan21", tmp_path_factory.mktemp("open") / "little-wan")
-    (made / "README.md").write_text("---\nlicense: apache-2.0\n---\nA toy.\n")
-    return made
+def written(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Folders of tiny models with cards that state a licence, written when they are asked for."""
+
+    class Written(dict[str, Path]):
+        def __missing__(self, name: str) -> Path:
+            self[name] = open_models.write(name, tmp_path_factory.mktemp("open") / f"little-{name}")
+            (self[name] / "README.md").write_text("---\nlicense: apache-2.0\n---\nA toy.\n")
+            return self[name]
+
+    return Written()
+
+
+@pytest.fixture(scope="module")
+def folder(written: Mapping[str, Path]) -> Path:
+    """Wan 2.1, tiny."""
+    return written["wan21"]
 
 
 def test_what_is_left_open_is_as_the_model_means_it(folder):
@@ -100,7 +118,9 @@ def test_options_run_and_are_recorded(monkeypatch, folder, said):
     assert result.clip.frames.std() > 1
 
 
-def test_commands_make_extend_blend_and_loop_with_an_open_model(folder, tmp_path, capsys):
+@ENGINES
+def test_commands_make_extend_blend_and_loop_with_an_open_model(name, written, tmp_path, capsys):
+    folder = written[name]
     out = {name: str(tmp_path / f"{name}.mp4") for name in ("made", "longer", "blended", "circle", "moved")}
     how = ["--model", str(folder), *SMALL]
     assert main(["generate", "a red ball on the beach", *how, "-o", out["made"]]) == 0
@@ -113,28 +133,43 @@ def test_commands_make_extend_blend_and_loop_with_an_open_model(folder, tmp_path
     assert main(["verify", out["blended"]]) == 0
     record = read(Path(out["blended"])).request["request"]
     assert record["model"]["licence"] == "apache-2.0"
-    assert record["model"]["name"] == "little-wan"
+    assert record["model"]["name"] == folder.name
     assert record["model"]["weights_sha256"] == loading.weights(folder)
+
+
+@ENGINES
+def test_the_api_makes_extends_blends_and_loops_with_an_open_model(name, written, tmp_path):
+    db, store = Database(f"sqlite:///{tmp_path / 'tenku.db'}"), Store(str(tmp_path / "files"))
+    models = {name: str(written[name])}
+    service = Service(db, store, (name,), False, models=models)
+    client = TestClient(app.build(service, frozenset({"127.0.0.1"})), base_url="http://127.0.0.1")
+    worker = Worker(db, store, models, name="w")
+
+    def made(path: str, **fields: Any) -> dict[str, Any]:
+        answer = client.post(f"/v1{path}", json={"seconds": "0.5", "fps": 16, "steps": 2, "guidance": 1, **fields})
+        assert answer.status_code == 200, answer.text
+        job = jobs.claim(db, "w", [name])
+        assert job is not None
+        worker._do(job)
+        found = dict(client.get(f"/v1/videos/{answer.json()['id']}").json())
+        assert found["status"] == "completed", found["error"]
+        return found
+
+    drawn = io.BytesIO()
+    Image.fromarray(np.full((32, 64, 3), (200, 40, 40), np.uint8)).save(drawn, "PNG")
+    picture = f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}"
+    first = made("/videos", prompt="a red ball", size="64x32")
+    longer = made("/videos/extensions", prompt="a red ball", video={"id": first["id"]}, size="64x32")
+    made("/videos", prompt="a red ball", size="64x32", input_reference={"image_url": picture})
+    made("/videos", prompt="a red ball", mode="blend", inputs=[first["id"], longer["id"]], size="64x32")
+    made("/videos", prompt="a red ball", mode="loop", size="64x32")
+    db.close()
 
 
 def test_the_api_serves_an_open_model_at_its_own_size(folder, tmp_path):
     db, store = Database(f"sqlite:///{tmp_path / 'tenku.db'}"), Store(str(tmp_path / "files"))
     service = Service(db, store, ("wan",), False, models={"wan": str(folder)})
     client = TestClient(app.build(service, frozenset({"127.0.0.1"})), base_url="http://127.0.0.1")
-    worker = Worker(db, store, {"wan": str(folder)}, name="w")
-
-    def made(path: str, **fields: Any) -> dict[str, Any]:
-        answer = client.post(f"/v1{path}", json={"seconds": "0.5", "fps": 16, "steps": 2, "guidance": 1, **fields})
-        assert answer.status_code == 200, answer.text
-        job = jobs.claim(db, "w", ["wan"])
-        assert job is not None
-        worker._do(job)
-        return dict(client.get(f"/v1/videos/{answer.json()['id']}").json())
-
-    first = made("/videos", prompt="a red ball", size="64x48")
-    assert first["status"] == "completed", first["error"]
-    longer = made("/videos/extensions", prompt="a red ball", video={"id": first["id"]}, size="64x48")
-    assert longer["status"] == "completed", longer["error"]
     wide = client.post("/v1/videos", json={"prompt": "a red ball", "size": "1280x720"}).json()
     assert jobs.get(db, "local", wide["id"])["request"]["size"] == "1280x720"  # not what our own model would make of it
     assert jobs.get(db, "local", wide["id"])["request"]["steps"] == 50

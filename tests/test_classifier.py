@@ -24,7 +24,9 @@ from tenku.provenance.lock import unlock
 from tenku.provenance.manifest import Manifest, Signature
 from tenku.provenance.verify import Verdict, judge
 from tenku.training import classifier as training
-from tenku.training.classifier import ClassifierTraining, Network, read_scores, shown, train_classifier
+from tenku.training import twins
+from tenku.training.classifier import Network, read_scores, train_classifier
+from tenku.training.twins import ClassifierTraining, shown
 from tenku.types import Clip
 
 READING = {"slope": 1.0, "offset": 0.0, "made": 2.0, "other": -2.0}
@@ -111,7 +113,7 @@ def test_auc_counts_pairs_and_trivial_features_are_seen_where_they_tell():
 def test_examples_have_one_size_whatever_the_clip():
     for frames in (scene(1, 30, 20), scene(9, 128, 80), scene(4, 60, 200)):
         draw = np.random.Generator(np.random.Philox(3))
-        assert shown(frames, draw).shape == (training.OF_EACH, 3, training.SIDE, training.SIDE, 3)
+        assert shown(frames, draw).shape == (twins.OF_EACH, 3, twins.SIDE, twins.SIDE, 3)
 
 
 @pytest.fixture(scope="module")

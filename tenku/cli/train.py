@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--model", help="whose clips are to be known (default: nano)")
             sub.add_argument("--batch", type=int, help="moments a step")
             sub.add_argument("--clips", type=int, help="clips of the world, each with a dreamt twin")
+            sub.add_argument("--others", type=int, help="more clips of the world, without")
             sub.add_argument("--versions", type=int, help="of each clip, each damaged otherwise")
         else:
             sub.add_argument("--extra", type=Path, nargs="+", metavar="DIR", help="more folders of shards")
@@ -105,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
 
         return _go(args, MotionTraining, train_motion)
     if args.kind == "classifier":
-        from tenku.training.classifier import ClassifierTraining, train_classifier
+        from tenku.training.classifier import train_classifier
+        from tenku.training.twins import ClassifierTraining
 
         return _go(args, ClassifierTraining, train_classifier)
     from tenku.training.probe import ProbeTraining, train_probe

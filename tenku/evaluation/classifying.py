@@ -1,8 +1,9 @@
 """How well the classifier knows a Tenku model's clips: `tenku eval classifier`, whose tables are docs/classifier.md's.
 
 Clips with the same scenes, words, sizes and lengths go the same ways: rendered truth, what the model dreams from the
-truth's caption, both through the codec, and real footage. No clip was learnt from. One row for each clip and way,
-appended to `rows.jsonl`: the same command again continues. No picture is kept.
+truth's caption, both through the codec, and real footage. Ours are those that it dreams; sent through the codec once
+more they count apart, as a damage of our own. No clip was learnt from. One row for each clip and way, appended to
+`rows.jsonl`: the same command again continues. No picture is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tenku.media import Frames
 from tenku.provenance import classifier, embedding, visible
 from tenku.provenance.code import Payload
 from tenku.rng import stream
-from tenku.training.classifier import KINDS, OURS, dreamt, footage, four, through
+from tenku.training.twins import KINDS, OURS, dreamt, footage, of_scene
 from tenku.types import Clip
 
 Say = Callable[[str], None]
@@ -34,7 +35,7 @@ SEED = 40_000
 STRAY = 0.001  # rate of false positives at which recall is told
 FOLDS = 5
 _WEIGHTS = "5a" + "0" * 62
-REAL = KINDS.index("real")
+REAL, AGAIN = KINDS.index("real"), KINDS.index("dreamt, through the codec")
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ def measured(settings: Settings, network: classifier.Classifier, there: set[tupl
              ) -> Iterator[dict[str, Any]]:
     """Rows that are not there yet."""
     def missing(clip: str, kinds: Sequence[int], model: str, attacked: bool) -> bool:
-        ways = (MATCHED, SEALED, *ATTACKS) if attacked else (MATCHED,)
-        return any((clip, kind, way, model) not in there for kind in kinds for way in ways)
+        return any((clip, kind, way, model) not in there for kind in kinds
+                   for way in ((MATCHED, SEALED, *ATTACKS) if attacked and kind != AGAIN else (MATCHED,)))
 
     def go(clip: str, kind: int, frames: Frames, model: str = "", attacked: bool = False) -> Iterator[dict[str, Any]]:
         for way, size, seen in ways(frames, clip, attacked):
@@ -111,13 +112,8 @@ def measured(settings: Settings, network: classifier.Classifier, there: set[tupl
         twin = number < settings.limit
         if missing(item.key, range(4) if twin else (2, 3), "", attacked):
             codec = load(settings.model).codec
-            if twin:
-                clips = four(item, settings.model, codec, SEED)
-            else:
-                clips = [item.clip.frames[:0]] * 2 + [item.clip.frames, through(codec, item.clip.frames)]
-            for kind, frames in enumerate(clips):
-                if len(frames):
-                    yield from go(item.key, kind, frames, "", attacked)
+            for kind, frames in of_scene(item, settings.model if twin else "", codec, SEED).items():
+                yield from go(item.key, kind, frames, "", attacked and kind != AGAIN)
     for model in settings.others:
         for _, item in zip(range(settings.limit), _items(settings), strict=False):
             if missing(item.key, (0,), model, False):
@@ -165,17 +161,24 @@ def figures(rows: Sequence[dict[str, Any]], network: classifier.Classifier) -> d
     """What the rows say: of matched clips, by kind, of trivial features, of other checkpoints, after each attack."""
     own = [row for row in rows if not row["model"]]
     matched = [row for row in own if row["way"] == MATCHED]
+    others = [row for row in matched if row["kind"] >= OURS]
+    limit = float(np.quantile(_scores(others, False), 1 - STRAY)) if others else 0.0
+
+    def told(some: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        return compared(some, network, limit)
+
     found: dict[str, Any] = {
-        "matched": compared(matched, network),
+        "matched": told([row for row in matched if row["kind"] != AGAIN]),
+        "again": told([row for row in matched if row["kind"] != 0]),
         "kinds": {KINDS[kind]: said([row for row in matched if row["kind"] == kind], network)
                   for kind in range(len(KINDS))},
-        "calibration": calibration(matched, network), "trivial": trivial(matched),
-        "ways": {way: compared([row for row in own if row["way"] == way], network) for way in (SEALED, *ATTACKS)},
-        "others": {},
+        "calibration": calibration([row for row in matched if row["kind"] != AGAIN], network),
+        "trivial": trivial(matched), "ways": {}, "others": {},
     }
+    for way in (SEALED, *ATTACKS):
+        found["ways"][way] = told([row for row in own if row["way"] == way])
     for model in dict.fromkeys(row["model"] for row in rows if row["model"]):
-        some = [row for row in rows if row["model"] == model]
-        found["others"][model] = compared(some + [row for row in matched if row["kind"] >= OURS], network)
+        found["others"][model] = told([row for row in rows if row["model"] == model] + others)
     return found
 
 
@@ -190,16 +193,22 @@ def said(rows: Sequence[dict[str, Any]], network: classifier.Classifier) -> dict
     return {"count": len(says), **{word: says.count(word) for word in ("made", "cannot tell", "other")}}
 
 
-def compared(rows: Sequence[dict[str, Any]], network: classifier.Classifier) -> dict[str, Any]:
-    """Ours against others: AUC, recall where one in a thousand of these others is wrong, and as shipped."""
+def compared(rows: Sequence[dict[str, Any]], network: classifier.Classifier, limit: float) -> dict[str, Any]:
+    """Ours against others: AUC, the share of ours over a limit, and what is said of them as it is shipped."""
     ours, others = _scores(rows, True), _scores(rows, False)
     if not len(ours) or not len(others):
         return {}
-    limit = float(np.quantile(others, 1 - STRAY))
     return {"ours": len(ours), "others": len(others), "auc": round(auc(ours, others), 5),
             "recall": round(float((ours > limit).mean()), 4),
             "hits": int((ours >= network.made).sum()), "false hits": int((others >= network.made).sum()),
             "missed": int((ours <= network.other).sum())}
+
+
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """Where the rate behind so many hits lies, with 95 % (Wilson, 1927)."""
+    z, share = 1.96, hits / count
+    middle, half = share + z * z / (2 * count), z * np.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
+    return float(middle - half) / (1 + z * z / count), float(middle + half) / (1 + z * z / count)
 
 
 def auc(ours: Numbers, others: Numbers) -> float:
@@ -231,7 +240,7 @@ def trivial(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     Of clips that have twins, each fifth judged by what the other four say.
     """
     twins = {row["clip"] for row in rows if row["kind"] == 0}
-    rows = [row for row in rows if row["clip"] in twins and row["kind"] < REAL]
+    rows = [row for row in rows if row["clip"] in twins and row["kind"] not in (AGAIN, REAL)]
     plain = np.array([[np.log(row["bytes"]), np.log(row["bytes"] / np.prod(row["shape"])), *row["shape"]]
                       for row in rows], float)
     plain = (plain - plain.mean(0)) / (plain.std(0) + 1e-9)
@@ -258,21 +267,25 @@ def _logistic(x: Numbers, y: Numbers) -> Numbers:
 
 def markdown(report: dict[str, Any]) -> str:
     """The tables of docs/classifier.md."""
+    def share(hits: int, count: int, digits: int) -> str:
+        low, high = interval(hits, count)
+        return f"{hits}/{count} ({100 * low:.{digits}f} to {100 * high:.{digits}f} %)"
+
     def line(name: str, row: dict[str, Any]) -> str:
         if not row:
             return f"| {name} | | | | | |"
-        return (f"| {name} | {row['auc']:.4f} | {row['recall']:.1%} | {row['hits']}/{row['ours']} | "
-                f"{row['false hits']}/{row['others']} | {row['missed']}/{row['ours']} |")
+        return (f"| {name} | {row['auc']:.4f} | {100 * row['recall']:.1f} % | {share(row['hits'], row['ours'], 0)} | "
+                f"{share(row['false hits'], row['others'], 2)} | {row['missed']}/{row['ours']} |")
 
-    head = ["| clips | AUC | recall at 0.1 % of these others | ours known | others taken for ours | ours missed |",
+    head = ["| clips | AUC | recall at 0.1 % false | ours known | others taken for ours | ours missed |",
             "|---|---|---|---|---|---|"]
-    out = [*head, line("matched", report["matched"])]
+    out = [*head, line("matched", report["matched"]), line("ours through our codec once more", report["again"])]
     out += [line(f"checkpoint {Path(name).name}", row) for name, row in report["others"].items()]
     out += ["", "| kind | clips | made | cannot tell | other |", "|---|---|---|---|---|"]
     out += [f"| {kind} | {r['count']} | {r['made']} | {r['cannot tell']} | {r['other']} |"
             for kind, r in report["kinds"].items()]
     out += ["", f"Trivial features: AUC {report['trivial']['auc']:.3f} on {report['trivial']['clips']} clips", "",
             "| probability said | clips | ours, either as likely |", "|---|---|---|"]
-    out += [f"| {r['said']:.1%} | {r['count']} | {r['ours']:.1%} |" for r in report["calibration"]]
+    out += [f"| {100 * r['said']:.1f} % | {r['count']} | {100 * r['ours']:.1f} % |" for r in report["calibration"]]
     out += ["", *head, *(line(way, row) for way, row in report["ways"].items())]
     return "\n".join(out)

@@ -32,8 +32,8 @@ PIXELS = 128 * 80  # of a picture; one of half as many more is made as small
 PLANES = 12  # numbers of each pixel: colours, changes from the frame before and to the one after, what is fine
 LEAST = 24  # pixels of a side, below which nothing can be told
 LOUD = 4.0  # by which changes and fine structure are made stronger
-STRIDES = (1, 2, 1, 2, 1, 2, 1)  # of the 3x3 convolutions, one after the other; then the mean and the deviation
-WIDTHS = {"tiny": (8, 8, 8, 12, 12, 16, 16), "nano": (16, 32, 32, 48, 64, 96, 96)}  # channels after each
+STRIDES = (2, 1, 2, 1, 1, 2, 1, 1)  # of the 3x3 convolutions, one after the other; then the mean and the deviation
+WIDTHS = {"tiny": (8, 8, 12, 12, 12, 16, 16, 16), "nano": (64, 64, 96, 96, 96, 128, 128, 128)}  # channels after each
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,9 @@ def test_auc_counts_pairs_and_trivial_features_are_seen_where_they_tell():
     rows = [{"clip": str(n // 4), "kind": n % 4, "way": "matched", "model": "", "score": 0.0,
              "bytes": int(draw.integers(1000, 9000)), "shape": [33, 80, 128]} for n in range(400)]
     assert 0.4 < classifying.trivial(rows)["auc"] < 0.6
-    larger = [{**row, "bytes": row["bytes"] + 20_000 * (row["kind"] < 2)} for row in rows]
+    assert classifying.interval(0, 1000) == pytest.approx((0, 0.0038), abs=1e-4)
+    assert classifying.interval(95, 100) == pytest.approx((0.888, 0.978), abs=1e-3)
+    larger = [{**row, "bytes": row["bytes"] + 20_000 * (row["kind"] == 0)} for row in rows]
     assert classifying.trivial(larger)["auc"] > 0.99
 
 
@@ -134,7 +136,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(world: Path, tmp_path: Path, tiny_model: Path) -> ClassifierTraining:
     return ClassifierTraining(world, tmp_path / "run", world / "real", str(tiny_model), "tiny", steps=120, batch=8,
-                              rate=1e-2, clips=2, versions=2)
+                              rate=1e-2, clips=1, others=1, versions=2)
 
 
 def test_a_run_from_shards_to_tables(run, world, monkeypatch, tmp_path):
@@ -152,7 +154,7 @@ def test_a_run_from_shards_to_tables(run, world, monkeypatch, tmp_path):
     monkeypatch.setattr(classifying, "ATTACKS", quick)
     settings = classifying.Settings(tmp_path / "eval", world, world / "real", run.model, (run.model,), 2, 1, path)
     report = classifying.evaluate(settings, lambda _: None)
-    assert report["matched"]["ours"] == 4
+    assert report["matched"]["ours"] == report["again"]["ours"] == 2
     assert report["matched"]["others"] == 2 * 4 + 2
     assert report["matched"]["auc"] > 0.9
     assert set(report["ways"]) == {"both marks", *quick}
@@ -207,7 +209,7 @@ def test_it_is_evidence_and_outweighs_nothing(signature, marked, says, verdict, 
 def test_the_bundled_one_knows_a_dreamt_clip_and_takes_drawn_ones_for_no_dream():
     from tenku.sampling.generate import generate
 
-    assert BUNDLED.stat().st_size < 1 << 20
+    assert BUNDLED.stat().st_size < 2 << 20
     [result] = generate("a red ball bounces on a beach at sunset", seconds=1, seed=5)
     assert load().look(result.clip.frames).says == "made"
     for frames in (scene(17), scene(1, 200, 120, seed=3), texture(17), texture(1, 128, 80, seed=2)):

@@ -27,6 +27,7 @@ from tenku.training.twins import KINDS, OURS, SIDE, ClassifierTraining, Examples
 SHARES = (0.36, 0.1, 0.2, 0.17, 0.17)  # of a batch
 STRAY = 0.0005  # share of clips that others made, of which it may be wrong: half of what is promised of unseen ones
 MISSED = 0.02  # share of ours that may be told to be others'
+CUT = 64  # pixels of an example that a step looks at
 DECAY = 0.02  # of the weights
 SETTLING = 20  # batches from which norms take their means
 
@@ -58,7 +59,7 @@ class Network(nn.Module):
 
     def flops(self) -> float:
         """Forward FLOPs for one example."""
-        total, side = 0.0, SIDE
+        total, side = 0.0, CUT
         for (convolution, _), stride in zip(self.layers(), STRIDES, strict=True):
             side = -(-side // stride)
             total += 2.0 * side * side * convolution.weight.numel()
@@ -83,13 +84,14 @@ class Network(nn.Module):
 
 
 def batch(library: Examples, step: int, args: ClassifierTraining) -> tuple[Tensor, Tensor]:
-    """`planes` of some examples, B H W C, half of them mirrored; and which are ours, B."""
+    """`planes` of some examples, cut anew, B CUT CUT C, half of them mirrored; and which are ours, B."""
     draw = rng.stream(args.seed, "classifier", step)
     there = [kind for kind in range(len(KINDS)) if (library.kinds == kind).any()]
     shares = np.array([SHARES[kind] for kind in there])
     kinds = draw.choice(there, args.batch, p=shares / shares.sum())
     picks = np.array([draw.choice(np.flatnonzero(library.kinds == kind)) for kind in kinds])
-    seen = library.seen[picks]
+    y, x = draw.integers(SIDE - CUT + 1, size=2)
+    seen = library.seen[picks, :, y:y + CUT, x:x + CUT]
     turned = draw.random(args.batch) < 0.5
     seen[turned] = seen[turned, :, :, ::-1]
     return torch.from_numpy(planes(seen)), torch.from_numpy((kinds < OURS).astype(np.float32))
@@ -114,7 +116,7 @@ def train_classifier(args: ClassifierTraining, on_step: Callable[[int], None] | 
     examples = Examples(np.concatenate([p.seen for p in parts]), np.concatenate([p.kinds for p in parts]))
     del parts
     run = Run(args.out, args.steps)
-    optimizer, ema = Optimizer(network, args.rate, muon=(), decay=DECAY), Ema(network)
+    optimizer, ema = Optimizer(network, args.rate, muon=("convolutions",), decay=DECAY), Ema(network)
     step = run.resume(network, optimizer, ema, args.identity())
     while step < args.steps:
         x, ours = batch(examples, step, args)

@@ -37,6 +37,7 @@ OF_EACH = 2  # moments of a damaged clip
 STEPS = (30, 20, 12, 8)  # of denoising
 LONGEST = 9  # frames of a clip that is learnt from
 KEPT = 8  # every so many-th shard, and real clip, is kept to find out how scores are to be read
+READ_ON = 256  # scenes of these shards, at most
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class ClassifierTraining:
     preset: str = "nano"
     steps: int = 3000
     batch: int = 64  # moments a step
-    rate: float = 1e-3  # peak learning rate
+    rate: float = 2e-3  # peak learning rate
     clips: int = 768  # of the world, each with the model's twin
     others: int = 1024  # more of the world, without
     versions: int = 4  # of each clip, each damaged otherwise
@@ -190,7 +191,7 @@ class Library:
         """Moments of whole clips, sent and damaged, of what is kept apart; a sixth as many twins as are learnt from."""
         shards, real = self.kept_apart()
         left = max(2, self.args.clips // 6)
-        for shard in shards:
+        for shard in shards[: READ_ON // SHARD]:
             with_twins = min(left, SHARD)
             left -= with_twins
             yield from self._moments(f"apart {shard.name} {with_twins}", self._of_world_apart(shard, with_twins))

@@ -14,7 +14,7 @@ from tenku.world import grammar
 from tenku.world.camera import project
 from tenku.world.grammar import Relation, Scene, Thing, actions, draw
 from tenku.world.sheet import action_scenes, single
-from tenku.world.simulate import Format, render
+from tenku.world.simulate import Format, facts_of, render
 
 TINY = Format(48, 30, 17, 8.0)  # two seconds
 
@@ -43,6 +43,12 @@ def test_any_size_rate_and_length(shape):
     assert take.clip.fps == fps
     assert len(take.facts["cameras"]) == frames
     assert take.clip.frames.std() > 5  # not an empty picture
+
+
+@pytest.mark.parametrize("frames", [1, 9])
+def test_a_scene_that_is_not_filmed_has_the_same_facts(frames):
+    shape = Format(48, 30, frames)
+    assert facts_of(draw(3), shape) == render(draw(3), shape).facts
 
 
 def test_formats_out_of_range_are_refused():

@@ -15,11 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from tenku.evaluation.speaking import LANGUAGES
     from tenku.request import Request
 
-    whats = ("prompts", "modes", "minute", "seal", "words", "classifier")
+    whats = ("prompts", "modes", "minute", "seal", "words", "classifier", "physics")
     parser.add_argument("what", nargs="?", choices=whats, default="prompts",
                         help="prompts: what clips show; modes: seams, camera paths, tracks, edits; minute: what a long"
                              " clip keeps; seal: what the marks survive; words: how prompts in other languages are"
-                             " read; classifier: how well it knows the model's clips (default: prompts)")
+                             " read; classifier: how well it knows the model's clips; physics: what dreamt motion obeys"
+                             " (default: prompts)")
     parser.add_argument("--language", choices=LANGUAGES, metavar="CODE",
                         help=f"say the prompts in another language: {', '.join(LANGUAGES)} (default: English; of words:"
                              " all of them)")
@@ -62,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _modes(arguments)
     if arguments.what == "minute":
         return _minute(arguments)
+    if arguments.what == "physics":
+        return _physics(arguments)
     if arguments.what == "seal":
         return _seal(arguments)
     if arguments.what == "words":
@@ -103,6 +106,14 @@ def _minute(arguments: argparse.Namespace) -> int:
     from tenku.evaluation.minute import Settings, evaluate, table
 
     report = evaluate(Settings(arguments.out, arguments.model, arguments.clips, arguments.steps), _say)
+    print(json.dumps(report, indent=1) if arguments.json else table(report))
+    return 0
+
+
+def _physics(arguments: argparse.Namespace) -> int:
+    from tenku.evaluation.physics import Settings, evaluate, table
+
+    report = evaluate(Settings(arguments.out, arguments.model, arguments.seeds, arguments.limit, arguments.steps), _say)
     print(json.dumps(report, indent=1) if arguments.json else table(report))
     return 0
 

@@ -22,13 +22,11 @@ from tenku.evaluation.probe import FIELDS, bundled, read
 from tenku.evaluation.survey import Survey
 from tenku.evaluation.truth import film
 from tenku.inputs import Given, Track
-from tenku.model.motion import PARTS
 from tenku.request import GROUP, Request
-from tenku.sampling.control import axes, samples_of
+from tenku.sampling.control import axes
 from tenku.sampling.generate import generate
 from tenku.sampling.modes import name_of
-from tenku.sampling.moves import motion_of
-from tenku.sampling.plan import plan
+from tenku.sampling.moves import dreamt
 from tenku.types import Clip
 from tenku.world import captions, grammar
 from tenku.world.motion import CAMERA
@@ -149,10 +147,8 @@ def camera_figures(settings: Settings, say: Say) -> dict[str, Any]:
 
 def told_motion(engine: Engine, request: Request) -> np.ndarray:
     """The motion that a request's painter is told at MOMENTS moments, in plain units (world/motion.py): M STATE."""
-    grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
-    made = plan(request, grid.steps, engine.longest)
-    samples = samples_of(motion_of(engine, made, grid))
-    return samples[PARTS - 1 + _moments(len(samples) - PARTS + 1)]  # behind the samples of the still
+    rows = dreamt(engine, request)
+    return rows[_moments(len(rows))]
 
 
 def _moments(count: int) -> np.ndarray:

@@ -17,8 +17,9 @@ from tenku.engines.bundled import Engine
 from tenku.model import flow
 from tenku.model.motion import CHANNELS, PARTS, motion_from, steps_of, stretched, timeline, told_of
 from tenku.model.patches import Grid, scale_of
+from tenku.request import Request
 from tenku.sampling.control import STATE, carried, lead, on_samples, on_steps, samples_of, settled, times
-from tenku.sampling.plan import Plan, Round
+from tenku.sampling.plan import Plan, Round, plan
 from tenku.sampling.window import Window, solve, what_is_told
 from tenku.world.motion import CAMERA, THING
 
@@ -143,6 +144,14 @@ def motion_of(engine: Engine, plan: Plan, whole: Grid, known: Sequence[Tensor] =
         shape = (1, part.end - part.known, whole.rows, whole.columns, engine.codec.config.channels)
         moves.of(part, number, torch.zeros(shape), torch.zeros(shape[1:4], dtype=torch.bool))
     return moves.rows
+
+
+def dreamt(engine: Engine, request: Request) -> np.ndarray:
+    """The motion of a clip of words alone, as its record has it (sampling/shown.py): M STATE in plain units, from its
+    first moment on. Nothing is painted."""
+    grid = engine.codec.grid(request.frames, request.size.height, request.size.width, request.fps)
+    made = plan(request, grid.steps, engine.longest)
+    return samples_of(motion_of(engine, made, grid))[PARTS - 1 :]  # behind the other samples of the still
 
 
 def coming_to(engine: Engine, plan: Plan, whole: Grid, then: Tensor) -> Tensor:

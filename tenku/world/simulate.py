@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,34 +54,38 @@ def render(scene: Scene, shape: Format, *, arrays: bool = False) -> Take:
     [T, H, W] (0 scenery, k + 1 thing k) and flow float32 [T - 1, H, W, 2] (pixels to the next frame, x right, y
     down). Raises UserError where EGL is missing.
     """
-    still = shape.frames == 1
-    seconds = STILL if still else (shape.frames - 1) / shape.fps
-    buffer = (shape.width * OVER, shape.height * OVER)
-    stage = build(scene, seconds, shape.width / shape.height, buffer, shape.fps)
-    data = mujoco.MjData(stage.model)
-    run = _Run(stage, data)
+    stage = _staged(scene, shape)
+    record = truth.Record(stage, shape.width, shape.height, arrays)
+    run, frames = _Run(stage), np.empty((shape.frames, shape.height, shape.width, 3), np.uint8)
     with Renderer(stage, shape.width, shape.height) as renderer:
-        record = truth.Record(stage, shape.width, shape.height, arrays)
-        frames = np.empty((shape.frames, shape.height, shape.width, 3), np.uint8)
-        steps = round(1.0 / shape.fps / stage.model.opt.timestep)
-        if still:
-            run.advance(round(STILL_AT / stage.model.opt.timestep))
-        for index in range(shape.frames):
-            if index:
-                run.advance(steps)
-            run.settle()
-            pose = stage.track.pose(run.time if not still else STILL / 2, run.shift())
-            frames[index] = renderer.picture(data, pose)
-            record.frame(data, pose, renderer)
+        for index, pose in enumerate(run.play(shape)):
+            frames[index] = renderer.picture(run.data, pose)
+            record.frame(run.data, pose, renderer)
     facts, extra = record.finish(run.touches, shape.fps)
     return Take(Clip(frames, shape.fps), facts, extra)
+
+
+def facts_of(scene: Scene, shape: Format) -> dict[str, Any]:
+    """The facts of a scene that nobody films: the same as `render` finds, without its pictures, and without EGL."""
+    stage = _staged(scene, shape)
+    record, run = truth.Record(stage, shape.width, shape.height, False), _Run(stage)
+    for pose in run.play(shape):
+        record.frame(run.data, pose, None)
+    return record.finish(run.touches, shape.fps)[0]
+
+
+def _staged(scene: Scene, shape: Format) -> Stage:
+    seconds = STILL if shape.frames == 1 else (shape.frames - 1) / shape.fps
+    buffer = (shape.width * OVER, shape.height * OVER)
+    return build(scene, seconds, shape.width / shape.height, buffer, shape.fps)
 
 
 class _Run:
     """The clockwork: laws before every step, touches after it."""
 
-    def __init__(self, stage: Stage, data: Any) -> None:
-        self.stage, self.data = stage, data
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.data = stage, mujoco.MjData(stage.model)
+        data = self.data
         self.time = 0.0
         self.touches = truth.Touches(stage)
         for actor in stage.actors:
@@ -88,6 +93,17 @@ class _Run:
         self._waves()
         mujoco.mj_forward(stage.model, data)
         self.origin = data.xpos[stage.actors[0].body].copy()
+
+    def play(self, shape: Format) -> Iterator[np.ndarray]:
+        """The camera's pose at each frame, when `data` is up to date for it."""
+        step, still = self.stage.model.opt.timestep, shape.frames == 1
+        if still:
+            self.advance(round(STILL_AT / step))
+        for index in range(shape.frames):
+            if index:
+                self.advance(round(1.0 / shape.fps / step))
+            self.settle()
+            yield self.stage.track.pose(self.time if not still else STILL / 2, self.shift())
 
     def advance(self, steps: int) -> None:
         """Physics steps of the model's timestep."""

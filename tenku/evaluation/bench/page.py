@@ -12,7 +12,7 @@ from tenku.evaluation.benchmark import replace_text
 
 Table = tuple[str, list[list[str]]]  # title, rows; the first row says what the columns are
 _COLOURS = ("#4338ca", "#7c3aed", "#0891b2", "#b45309", "#be123c", "#15803d", "#71717a")
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --paper: #fafafa; --card: #fff; --ink: #18181b; --dim: #71717a; --line: #e4e4e7;
   --ours: #4338ca; --peer: #a1a1aa; }
 @media (prefers-color-scheme: dark) { :root { --paper: #111113; --card: #1c1c20; --ink: #ececef; --dim: #a1a1aa;
@@ -165,7 +165,7 @@ def bars(rows: Mapping[str, Mapping[str, float]], label: str) -> str:
     for i, (name, figure) in enumerate(rows.items()):
         y = 30 + 24 * i
         value, low, high = (left + wide * figure[key] / most for key in ("value", "low", "high"))
-        colour = "--ours" if name.startswith(("ours", "packed")) else "--peer"
+        colour = "--ours" if name.startswith(("ours", "packed", "dreamt")) else "--peer"
         parts.append(
             f'<text x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(name)}</text>'
             f'<rect x="{left}" y="{y}" width="{max(1, value - left):.1f}" height="16" style="fill: var({colour})"/>'
@@ -211,7 +211,7 @@ def page(report: Mapping[str, Any]) -> str:
                     for note in (*report["notes"], *report.get("codecs", {}).get("notes", [])))
     said = f"{report['model']}, weights {report['weights_sha256'][:12]}, tenku {report['tenku']}"
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, '
-            f'initial-scale=1"><title>{escape(report["model"])}: benchmark</title><style>{_STYLE}</style>'
+            f'initial-scale=1"><title>{escape(report["model"])}: benchmark</title><style>{STYLE}</style>'
             f'<h1>How fast, beside whom</h1><p class="dim">{escape(said)}. Medians (means, of losses and PSNR) with '
             f"their 95 % intervals; everything was timed in turns, and ratios are of neighbours in time.</p>"
             f"{notes}{body}</html>")

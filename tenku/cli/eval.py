@@ -15,12 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from tenku.evaluation.speaking import LANGUAGES
     from tenku.request import Request
 
-    whats = ("prompts", "modes", "minute", "seal", "words", "classifier", "physics")
+    whats = ("prompts", "modes", "minute", "seal", "words", "classifier", "physics", "steps")
     parser.add_argument("what", nargs="?", choices=whats, default="prompts",
                         help="prompts: what clips show; modes: seams, camera paths, tracks, edits; minute: what a long"
                              " clip keeps; seal: what the marks survive; words: how prompts in other languages are"
                              " read; classifier: how well it knows the model's clips; physics: what dreamt motion obeys"
-                             " (default: prompts)")
+                             "; steps: what 1, 2, 4, 8, 30 steps are worth (default: prompts)")
     parser.add_argument("--language", choices=LANGUAGES, metavar="CODE",
                         help=f"say the prompts in another language: {', '.join(LANGUAGES)} (default: English; of words:"
                              " all of them)")
@@ -85,6 +85,12 @@ def run(arguments: argparse.Namespace) -> int:
         floor = keep_floor(settings, arguments.floor, _say)
         print(json.dumps(floor.to_json(), indent=1) if arguments.json
               else grid({"truth": floor.plain, "truth through codec": floor.coded}))
+        return 0
+    if arguments.what == "steps":
+        from tenku.evaluation import steps
+
+        compared = steps.compare(settings, _say)
+        print(json.dumps(compared, indent=1) if arguments.json else steps.table(compared))
         return 0
     report = evaluate(settings, _say)
     write_page(report, arguments.out / "index.html")

@@ -15,12 +15,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from tenku.evaluation.speaking import LANGUAGES
     from tenku.request import Request
 
-    whats = ("prompts", "modes", "minute", "seal", "words", "classifier", "physics", "steps")
+    whats = ("prompts", "modes", "minute", "seal", "words", "classifier", "physics", "steps", "variety")
     parser.add_argument("what", nargs="?", choices=whats, default="prompts",
                         help="prompts: what clips show; modes: seams, camera paths, tracks, edits; minute: what a long"
                              " clip keeps; seal: what the marks survive; words: how prompts in other languages are"
                              " read; classifier: how well it knows the model's clips; physics: what dreamt motion obeys"
-                             "; steps: what 1, 2, 4, 8, 30 steps are worth (default: prompts)")
+                             "; steps: what 1, 2, 4, 8, 30 steps are worth; variety: how far takes are from each"
+                             " other and from training clips (default: prompts)")
     parser.add_argument("--language", choices=LANGUAGES, metavar="CODE",
                         help=f"say the prompts in another language: {', '.join(LANGUAGES)} (default: English; of words:"
                              " all of them)")
@@ -37,13 +38,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--codec-clips", type=int, default=64, metavar="N",
                         help="unseen clips that the codec is measured on; 0 leaves it out (default: 64)")
     parser.add_argument("--clips", type=int, default=12, metavar="N",
-                        help="of modes: clips of each kind, at least 2; of minute: clips; of classifier: clips of each"
-                             " kind that go through every damage (default: 12)")
+                        help="of modes: clips of each kind, at least 2; of minute: clips; of variety: training clips"
+                             " looked at; of classifier: clips of each kind that go through every damage (default: 12)")
     parser.add_argument("--unmarked", type=int, default=100, metavar="N",
                         help="of seal: damaged unmarked twins of each clip, for false hits (default: 100)")
     parser.add_argument("--entries", type=int, default=100_000, metavar="N",
                         help="of seal: other clips in the store (default: 100000)")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="of classifier: shards of a world that it never saw")
+    parser.add_argument("--data", type=Path, metavar="DIR", 
+                        help="of classifier: shards of a world that it never saw; of variety: those of its training")
     parser.add_argument("--real", type=Path, metavar="DIR", help="of classifier: real clips that it never saw")
     parser.add_argument("--others", nargs="+", default=[], metavar="DIR",
                         help="of classifier: folders of checkpoints that it never saw")
@@ -65,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _minute(arguments)
     if arguments.what == "physics":
         return _physics(arguments)
+    if arguments.what == "variety":
+        return _variety(arguments)
     if arguments.what == "seal":
         return _seal(arguments)
     if arguments.what == "words":
@@ -120,6 +124,18 @@ def _physics(arguments: argparse.Namespace) -> int:
     from tenku.evaluation.physics import Settings, evaluate, table
 
     report = evaluate(Settings(arguments.out, arguments.model, arguments.seeds, arguments.limit, arguments.steps), _say)
+    print(json.dumps(report, indent=1) if arguments.json else table(report))
+    return 0
+
+
+def _variety(arguments: argparse.Namespace) -> int:
+    from tenku.errors import UserError
+    from tenku.evaluation.variety import Settings, evaluate, table
+
+    if arguments.data is None:
+        raise UserError("there are no training clips to compare with", "--data DIR, which the model was trained on")
+    report = evaluate(Settings(arguments.out, arguments.data, arguments.model, arguments.seeds, arguments.limit,
+                               arguments.steps, arguments.clips), _say)
     print(json.dumps(report, indent=1) if arguments.json else table(report))
     return 0
 

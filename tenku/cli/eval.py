@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="of seal: damaged unmarked twins of each clip, for false hits (default: 100)")
     parser.add_argument("--entries", type=int, default=100_000, metavar="N",
                         help="of seal: other clips in the store (default: 100000)")
-    parser.add_argument("--data", type=Path, metavar="DIR", 
+    parser.add_argument("--data", type=Path, metavar="DIR",
                         help="of classifier: shards of a world that it never saw; of variety: those of its training")
     parser.add_argument("--real", type=Path, metavar="DIR", help="of classifier: real clips that it never saw")
     parser.add_argument("--others", nargs="+", default=[], metavar="DIR",

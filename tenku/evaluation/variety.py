@@ -28,7 +28,7 @@ from tenku.evaluation.probe import Probe, bundled
 from tenku.evaluation.sheet import strip
 from tenku.evaluation.sight import STILLS, look
 from tenku.model.motion import PARTS
-from tenku.sampling.generate import generate
+from tenku.sampling.generate import Result, generate
 from tenku.sampling.shown import Shown
 from tenku.types import Clip
 from tenku.world.motion import CAMERA, MIDDLE, SPREAD, THING, states
@@ -63,6 +63,7 @@ class _Take:
     seen: torch.Tensor
     nearest: float = float("inf")
     like: Clip | None = field(default=None, repr=False)
+    result: Result | None = field(default=None, repr=False)
 
 
 @torch.inference_mode()
@@ -111,7 +112,7 @@ def _dreamt(probe: Probe, request: Any) -> _Take:
     result = generate(request)[0]
     shown = Shown.from_json(result.record["shown"])
     assert shown is not None, "clips of words alone say what they show"
-    return _Take(result.clip, place_of(shown.worlds[0], 0), seen(probe, result.clip))
+    return _Take(result.clip, place_of(shown.worlds[0], 0), seen(probe, result.clip), result=result)
 
 
 def _true(probe: Probe, prompt: prompts.Prompt, number: int, take: int) -> _Take:
@@ -153,14 +154,17 @@ def _value(name: str, takes: Sequence[_Take]) -> float:
 
 
 def _sheet(takes: Sequence[_Take], path: Path) -> None:
-    from PIL import Image
+    from tenku.provenance.seal import Model, seal
 
     clips, labels = [], []
     for take in sorted(takes, key=lambda take: take.nearest)[:PAIRS]:
         if take.like is not None:
             clips += [take.clip, take.like]
             labels += [f"dreamt, {take.nearest:.3f} from", "the nearest training clip"]
-    Image.fromarray(strip(clips, labels, scale=1)).save(path)
+    result = takes[0].result
+    assert result is not None, "the takes are dreamt"
+    seal(Clip(strip(clips, labels, scale=1)[None], 1.0), result.record, path,
+         model=Model(result.model, result.weights_sha256, result.ledgers))
 
 
 def rows_of(report: dict[str, Any]) -> list[list[str]]:

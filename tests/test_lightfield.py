@@ -11,7 +11,7 @@ import torch
 from tenku.config import CODEC_PRESETS, LightFieldConfig
 from tenku.data.encoding import looks_of, motion_of, scenery_of, setting_of
 from tenku.model.codec import Codec
-from tenku.model.lightfield import ALIKE, LightField
+from tenku.model.lightfield import ALIKE, PIECES, Field, LightField
 from tenku.model.motion import axes_of, plain, rotation_of
 from tenku.model.rays import BOXES, beats
 from tenku.world.camera import FOV, project
@@ -158,3 +158,22 @@ def test_no_subject_reaches_out_of_its_box(subject: str) -> None:
     seen = inside[torch.from_numpy(made.arrays["mask"] == 1).flatten(1)]
     assert len(seen) > 20
     assert (seen.abs() < BOXES[SUBJECTS.index(subject)] * height + 0.04).all()
+
+
+def test_in_bfloat16_few_numbers_of_rows_are_multiplied():
+    """oneDNN keeps kernels for each: a minute of any number of rays once took a gigabyte of them."""
+    field, draw = Field(8, 4, 16, 3, 4), torch.Generator().manual_seed(0)
+    seen: set[int] = set()
+    field.enter.register_forward_pre_hook(lambda _, given: seen.add(given[0].shape[-2]))
+    said = torch.randn(3, 4, generator=draw)
+    for count in (0, 1, 255, 256, 700, 1300, 5000):
+        rays, which = torch.randn(count, 8, generator=draw), torch.randint(3, (count,), generator=draw)
+        with torch.inference_mode():
+            exact = field.float()(rays, said, which), field(rays[None], said[:1])
+            seen.clear()
+            found = field.bfloat16()(rays, said, which), field(rays[None], said[:1])
+        assert seen <= {0, *PIECES, *range(256, 1024, 256)}
+        for one, other in zip(found, exact, strict=True):
+            assert one.shape == other.shape
+            assert one.dtype == torch.float32
+            assert torch.allclose(one, other, atol=0.05)

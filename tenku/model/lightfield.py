@@ -38,6 +38,7 @@ FEW = 256  # rays of a saying
 ALIKE = 0.1  # of 2, the range of colours: where a pixel's neighbours differ by less, it is their mean
 NOTICED = 0.5  # pixels: what moves less from one frame to another is drawn once for both
 AT_ONCE = 4096  # rays: what they need stays in the caches, and in memory that is there already (dev/LOG.md)
+PIECES = (AT_ONCE, 1024, 256)  # rays, in bfloat16: its kernels are made for each number of rows, and kept
 FRAMES = 4  # at once
 AROUND = 3  # landmarks that a pixel may see
 MARGIN = 1.3  # of a landmark's size: how far from its middle it may be seen
@@ -72,8 +73,11 @@ class Field(nn.Module):
         Without `which`: rays M N f, N of each saying, or of the only one -> M N outputs. It works in its weights'
         number format; outputs are float32.
         """
-        if which is None and rays.shape[1] > AT_ONCE and not torch.is_grad_enabled():
-            return torch.cat([self(part, said) for part in rays.split(AT_ONCE, 1)], 1)
+        count = rays.shape[-2]
+        pieces = [count] if torch.is_grad_enabled() else self._pieces(count)
+        if which is None and pieces != [count]:
+            parts = F.pad(rays, (0, 0, 0, sum(pieces) - count)).split(pieces, 1)
+            return torch.cat([self(part, said) for part in parts], 1)[:, :count]
         rays = rays.to(self.enter.weight.dtype)
         film = self.said(said.to(rays.dtype))  # M 2 depth width
         if which is None:
@@ -84,6 +88,8 @@ class Field(nn.Module):
             found = [self(part[None], said[i : i + 1])[0] for i, part in enumerate(parts) if len(part)]
             return torch.empty_like(torch.cat(found)).index_put((order,), torch.cat(found))
         elif len(said) > 1:
+            spare = sum(pieces) - count
+            rays, which = F.pad(rays, (0, 0, 0, spare)), F.pad(which, (0, spare))
             film = F.embedding(which, film)  # its gradient adds up faster than indexing's
         parts = iter(film.unflatten(-1, (2 * self.depth, self.width)).unbind(-2))
         h = F.silu(torch.addcmul(next(parts), self.enter(rays), next(parts)))
@@ -93,7 +99,19 @@ class Field(nn.Module):
             else:  # the same numbers, and half of the memory to walk through
                 out = block(h)
                 h += F.silu(torch.addcmul(next(parts), out, next(parts), out=out), inplace=True)
-        return self.leave(h).float()
+        return self.leave(h).float()[..., :count, :]
+
+    def _pieces(self, count: int) -> list[int]:
+        """Numbers of rays that so many are worked on in; in bfloat16 some of PIECES, the last one filled up."""
+        if count == 0:
+            return [0]
+        if self.enter.weight.dtype == torch.float32:
+            return [AT_ONCE] * (count // AT_ONCE) + [count % AT_ONCE] * (count % AT_ONCE > 0)
+        found = []
+        for size in PIECES:
+            found += [size] * (count // size)
+            count %= size
+        return [*found, PIECES[-1]] if count else found
 
 
 class LightField(nn.Module):

@@ -17,6 +17,7 @@ from tenku.data.shards import ShardWriter
 from tenku.errors import UserError
 from tenku.evaluation import classifying
 from tenku.evaluation.attacks import ATTACKS
+from tenku.evaluation.metrics import wilson
 from tenku.model.checkpoint import read_header, write_tensors
 from tenku.provenance import classifier, invisible, visible
 from tenku.provenance.classifier import BUNDLED, MOMENTS, PLANES, WIDTHS, Classifier, Opinion, load, moments, planes
@@ -106,8 +107,8 @@ def test_auc_counts_pairs_and_trivial_features_are_seen_where_they_tell():
     rows = [{"clip": str(n // 4), "kind": n % 4, "way": "matched", "model": "", "score": 0.0,
              "bytes": int(draw.integers(1000, 9000)), "shape": [33, 80, 128]} for n in range(400)]
     assert 0.4 < classifying.trivial(rows)["auc"] < 0.6
-    assert classifying.interval(0, 1000) == pytest.approx((0, 0.0038), abs=1e-4)
-    assert classifying.interval(95, 100) == pytest.approx((0.888, 0.978), abs=1e-3)
+    assert wilson(0.0, 1000) == pytest.approx((0, 0.0038), abs=1e-4)
+    assert wilson(0.95, 100) == pytest.approx((0.888, 0.978), abs=1e-3)
     larger = [{**row, "bytes": row["bytes"] + 20_000 * (row["kind"] == 0)} for row in rows]
     assert classifying.trivial(larger)["auc"] > 0.99
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from tenku import media
 from tenku.media import Frames
+from tenku.provenance.outline import projection
 from tenku.rng import stream
 
 
@@ -78,10 +79,8 @@ def _perspective(frames: Frames, amount: float) -> Frames:
     h, w = frames.shape[1:3]
     corners = [(0, 0), (w, 0), (w, h), (0, h)]
     there = [(w * amount / 2, h * amount / 4), (w, 0), (w * (1 - amount / 4), h), (0, h * (1 - amount / 2))]
-    rows = [row for (x, y), (u, v) in zip(there, corners, strict=True)
-            for row in ([x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y])]
-    numbers = np.linalg.solve(np.array(rows, float), np.array(corners, float).ravel())
-    return _each(frames, lambda i: i.transform(i.size, Image.Transform.PERSPECTIVE, numbers.tolist(),
+    numbers = projection(np.array(there), np.array(corners))
+    return _each(frames, lambda i: i.transform(i.size, Image.Transform.PERSPECTIVE, numbers,
                                               Image.Resampling.BILINEAR))
 
 

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from tenku import media
 from tenku.data.shards import Item, iter_clips, shard_paths
 from tenku.evaluation.attacks import ATTACKS, sent
+from tenku.evaluation.metrics import wilson
 from tenku.media import Frames
 from tenku.provenance import classifier, embedding, visible
 from tenku.provenance.code import Payload
@@ -204,13 +205,6 @@ def compared(rows: Sequence[dict[str, Any]], network: classifier.Classifier, lim
             "missed": int((ours <= network.other).sum())}
 
 
-def interval(hits: int, count: int) -> tuple[float, float]:
-    """Where the rate behind so many hits lies, with 95 % (Wilson, 1927)."""
-    z, share = 1.96, hits / count
-    middle, half = share + z * z / (2 * count), z * np.sqrt(share * (1 - share) / count + z * z / (4 * count**2))
-    return float(middle - half) / (1 + z * z / count), float(middle + half) / (1 + z * z / count)
-
-
 def auc(ours: Numbers, others: Numbers) -> float:
     """The chance that one of ours scores higher than one of the others (Mann and Whitney, 1947); ties count half."""
     both = np.concatenate([ours, others])
@@ -268,7 +262,7 @@ def _logistic(x: Numbers, y: Numbers) -> Numbers:
 def markdown(report: dict[str, Any]) -> str:
     """The tables of docs/classifier.md."""
     def share(hits: int, count: int, digits: int) -> str:
-        low, high = interval(hits, count)
+        low, high = wilson(hits / count, count)
         return f"{hits}/{count} ({100 * low:.{digits}f} to {100 * high:.{digits}f} %)"
 
     def line(name: str, row: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ def straightened(frames: Frames) -> Frames | None:
         return None
     height, width = frames.shape[1:3]
     whole = np.array([(0, 0), (width, 0), (width, height), (0, height)], float)
-    numbers = _projection(whole, corners)
+    numbers = projection(whole, corners)
     return np.stack([np.asarray(Image.fromarray(frame).transform(
         (width, height), Image.Transform.PERSPECTIVE, numbers, Image.Resampling.BICUBIC)) for frame in frames])
 
@@ -88,7 +88,7 @@ def _crossing(upright: tuple[float, float], level: tuple[float, float]) -> tuple
     return x, c * x + d
 
 
-def _projection(there: Corners, here: Corners) -> list[float]:
+def projection(there: Corners, here: Corners) -> list[float]:
     """The eight numbers of Pillow's perspective that puts the corners `here` of a picture to `there`."""
     rows = [row for (x, y), (u, v) in zip(there, here, strict=True)
             for row in ([x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y])]

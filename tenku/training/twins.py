@@ -16,6 +16,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -229,9 +230,9 @@ class Library:
         if path.exists() and (data := unlock(path.read_bytes(), key)) is not None:
             with np.load(io.BytesIO(data)) as arrays:
                 return dict(arrays)
-        found = make()
+        found: dict[str, Any] = make()
         buffer = io.BytesIO()
-        np.savez(buffer, **found)  # type: ignore[arg-type]
+        np.savez(buffer, **found)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(".tmp")
         draft.write_bytes(lock(buffer.getvalue(), key))

@@ -126,6 +126,11 @@ class _Work:
                 self.tensors[f"{part}.new_words"] = first_rows(network, engine.words, [one.like for one in known])
 
     @property
+    def new_words(self) -> tuple[str, ...]:
+        """Words that the model lacks."""
+        return self.words.words[len(self.engine.words.words):]
+
+    @property
     def new(self) -> slice:
         """Rows of the word tables that are new."""
         return slice(len(self.engine.words.words) + 1, len(self.words.words) + 1)
@@ -192,8 +197,7 @@ class _Work:
         self.words = known.with_words_of(pool.texts(), self.engine.transformer.config.vocabulary - 1 - len(known.words))
         network = copy.deepcopy(self.engine.transformer)
         open_up(network, args.rank, args.rank, BLOCKS, args.seed)  # in place
-        new = self.words.words[len(known.words):]
-        self.tensors["transformer.new_words"] = first_rows(network, known, [""] * len(new))
+        self.tensors["transformer.new_words"] = first_rows(network, known, [""] * len(self.new_words))
         self._open(network, "transformer")
 
         def loss(step: int) -> tuple[Tensor, float]:
@@ -211,7 +215,7 @@ class _Work:
             self.flops[part] = flops
             self.publish(step, part, average)
 
-        args, settings = self.args, {**self.args.settings(), "words": self.words.words[len(self.engine.words.words):]}
+        args, settings = self.args, {**self.args.settings(), "words": self.new_words}
         fit(args.out / part, network, loss, args.steps, args.rate, settings, keep, LOOKS)
         return self.target()
 
@@ -230,7 +234,7 @@ class _Work:
         tensors = {**self.tensors, **learnt(part, average.average)}
         facts = {"steps": str(step), "flops": json.dumps(self.flops)}
         adapter = Adapter(tensors, max(1, args.rank), max(1, args.rank), self.engine.weights_sha256,
-                          self.words.words[len(self.engine.words.words):], self.known, part == "transformer")
+                          self.new_words, self.known, part == "transformer")
         if args.rank:
             path = self.args.out / "adapter.safetensors"
             self.origin.publish(path, adapter.save_as, facts)

@@ -10,7 +10,7 @@ from tenku.rng import stream
 from tenku.world import lexicon as lex
 from tenku.world.captions import REGISTERS, caption
 from tenku.world.grammar import draw
-from tenku.world.mentions import Mention, filmed, setting, things, told
+from tenku.world.mentions import Mention, filmed, headed, setting, things, told
 from tenku.world.simulate import Format, render
 
 
@@ -88,3 +88,23 @@ def test_a_camera_of_which_nothing_is_said_stands_still() -> None:
     tables = {**lex.CAMERA, **lex.CAMERA_SHORT}
     for phrase in (*tables, *chain(*tables.values())):
         assert filmed(f"a red ball, {phrase}") == f"a red ball, {phrase}"
+
+
+@pytest.mark.parametrize(("text", "wanted"), [
+    ("A red car driving down a street", "A red car driving to the {} down a street"),
+    ("an aeroplane flies across over the snow, the camera pans left",
+     "an aeroplane flies across to the {} over the snow, the camera pans left"),
+    ("A ball rolls behind a cube while the camera moves closer",
+     "A ball rolls to the {} behind a cube while the camera moves closer"),
+])
+def test_what_moves_goes_to_a_side_where_nothing_is_said(text: str, wanted: str) -> None:
+    found = {headed(text, seed) for seed in range(20)}
+    assert found == {wanted.format(side) for side in ("left", "right")}
+
+
+@pytest.mark.parametrize("text", [
+    "", "a drone flies up over a beach", "a sailing boat floats on the waves", "a car drives away, the camera moves in",
+    "a ball rolls from left to right", "it is a tracking shot of a cube at rest", "a truck drives into the distance",
+])
+def test_what_goes_somewhere_already_or_does_not_move_stays(text: str) -> None:
+    assert headed(text, 0) == text

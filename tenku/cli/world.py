@@ -28,6 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--split", default="train", choices=("train", "held_out", "any"),
                       help="which combinations may be drawn (default train)")  # fmt: skip
     make.add_argument("--arrays", action="store_true", help="store depth, masks and optical flow too")
+    make.add_argument("--facts", action="store_true",
+                      help="facts and captions without pictures, four times faster: for `tenku train motion`")
     make.add_argument("--json", action="store_true", help="print a summary as JSON")
     clip = verbs.add_parser("clip", help="render one scene to a video or a picture, with its facts beside it")
     clip.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .mp4 or .png file")
@@ -58,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
 def _make(args: argparse.Namespace) -> int:
     from tenku.world.make import Recipe, make, parse_mix, progress_line
 
-    recipe = Recipe(args.seed, args.clips, parse_mix(args.mix), args.fps, args.split, args.arrays)
+    if args.facts and args.arrays:
+        raise UserError("--facts has no pictures, and --arrays is about pictures", "give one of the two")
+    recipe = Recipe(args.seed, args.clips, parse_mix(args.mix), args.fps, args.split, args.arrays, not args.facts)
     summary = make(recipe, args.out, args.workers, progress_line(), args.cluster)
     if args.json:
         print(json.dumps(summary))

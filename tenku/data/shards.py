@@ -1,7 +1,7 @@
 """Clips in tar shards that can be read while they grow.
 
 A shard holds, for each clip, `<key>.json` (facts and captions), `<key>.mp4` (the frames, without loss) and where
-asked for `<key>.npz` (depth, mask, flow). It is written under a temporary name and renamed when complete, so what
+asked for `<key>.npz` (depth, mask, flow); or its facts alone, for `tenku train motion`. It is written under a temporary name and renamed when complete, so what
 is called `*.tar` is always whole; tar headers carry no time and no user, so the same clips are the same bytes.
 """
 
@@ -57,10 +57,11 @@ class ShardWriter:
             np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
             self._put(f"{key}.npz", buffer.getvalue())
 
-    def put(self, key: str, pictures: bytes, facts: dict[str, Any]) -> None:
-        """Appends a clip whose pictures are the bytes of an mp4 already."""
+    def put(self, key: str, pictures: bytes | None, facts: dict[str, Any]) -> None:
+        """Appends a clip whose pictures are the bytes of an mp4 already, or one without pictures."""
         self._put(f"{key}.json", json.dumps(facts, separators=(",", ":"), allow_nan=False).encode())
-        self._put(f"{key}.mp4", pictures)
+        if pictures is not None:
+            self._put(f"{key}.mp4", pictures)
 
     def _put(self, name: str, data: bytes) -> None:
         info = tarfile.TarInfo(name)
@@ -104,9 +105,9 @@ def iter_clips(
         yield from (_item(key, parts, arrays) for key, parts in iter_parts(path) if not (skip and skip(key)))
 
 
-def iter_facts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Key and facts of all clips of a folder's complete shards; no picture is decoded."""
-    for path in shard_paths(folder):
+def iter_facts(folder: Path, shards: list[Path] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Key and facts of all clips of a folder's complete shards, or of these files; no picture is decoded."""
+    for path in shard_paths(folder) if shards is None else shards:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 if member.name.endswith(".json") and (file := tar.extractfile(member)) is not None:
@@ -140,6 +141,8 @@ def iter_parts(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
 def _item(key: str, parts: dict[str, bytes], arrays: bool) -> Item:
     missing = {"json", "mp4"} - set(parts)
+    if missing == {"mp4"}:
+        raise UserError(f"clip {key} has no pictures", "of facts alone only the network of motion can learn")
     if missing:
         raise UserError(
             f"clip {key} lacks its {' and '.join(sorted(missing))}", "the shard is damaged: delete it and make it again"

@@ -22,7 +22,7 @@ from tenku.sampling.guidance import led
 from tenku.sampling.plan import Plan
 from tenku.sampling.shown import Said, shares
 from tenku.sampling.solvers import Velocity, euler
-from tenku.world.mentions import filmed
+from tenku.world.mentions import filmed, headed
 from tenku.world.motion import CAMERA, STATE, THING, THINGS
 
 # How hard the prompt pulls on each network; 0: as the request says. Motion that is pulled more obeys its words, but
@@ -54,12 +54,14 @@ class Window:
 Show = Callable[[int, Tensor], None]  # steps done, the canvas tokens as they look so far, 1 N C
 
 
-def heard(plan: Plan, stream: str) -> tuple[Said, ...]:
-    """What each network hears. A camera of which nothing is said stands still, unless pictures show what it does."""
+def heard(plan: Plan, stream: str, begun: bool) -> tuple[Said, ...]:
+    """What each network hears. A camera of which nothing is said stands still, unless pictures show what it does; and
+    what moves nobody says where to goes to a side, unless it goes somewhere already: it has `begun`, or is led."""
     if stream != "motion":
         return plan.said
-    return tuple(one if plan.camera or one.scenery is None else replace(one, text=filmed(one.text))
+    said = tuple(one if plan.camera or one.scenery is None else replace(one, text=filmed(one.text))
                  for one in plan.said)
+    return said if begun or plan.tracks else tuple(replace(one, text=headed(one.text, plan.seed)) for one in said)
 
 
 def said_at(said: Sequence[Said], seconds: Tensor) -> list[tuple[Said, Tensor]]:
@@ -157,7 +159,7 @@ def velocity_of(plan: Plan, dreamer: Dreamer, window: Window, stream: str) -> Ve
     order = torch.cat([window.known.nonzero()[:, 0], canvas])
     known = window.latents[:, window.known].to(device)
     positions = window.grid.positions()[order].to(device)
-    parts = said_at(heard(plan, stream), window.seconds[canvas])
+    parts = said_at(heard(plan, stream, bool(window.known.any())), window.seconds[canvas])
     prompts, scale = [one.text for one, _ in parts], GUIDANCE[stream] or plan.guidance
     told = None
     if window.told is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ def check_folder(folder: Path) -> dict[str, Any]:
         if not _ends(path):
             problems.append(f"{path.name}: cut short")
         try:
-            for item in shards.iter_clips(folder, arrays=True, shards=[path]):
-                keys.add(item.key)
-                problems += [f"{path.name} {item.key}: {wrong}" for wrong in _clip_problems(item, known, book.recipe)]
+            for key, facts, item in _clips(folder, path, pictures=book.recipe.get("pictures", True)):
+                keys.add(key)
+                wrongs = (_pictures_wrong(item) if item else []) + _facts_wrong(facts, known, book.recipe)
+                problems += [f"{path.name} {key}: {wrong}" for wrong in wrongs]
         except (UserError, tarfile.TarError, OSError, ValueError, EOFError) as error:
             problems.append(f"{path.name}: {error}")
     if book.complete and len(keys) != book.planned:
@@ -48,11 +50,27 @@ def _ends(path: Path) -> bool:
     return len(data) % tarfile.RECORDSIZE == 0 and data[-2 * tarfile.BLOCKSIZE :] == bytes(2 * tarfile.BLOCKSIZE)
 
 
-def _clip_problems(item: shards.Item, known: set[str], recipe: dict[str, Any]) -> list[str]:
+def _clips(folder: Path, path: Path, *, pictures: bool) -> Iterator[tuple[str, dict[str, Any], shards.Item | None]]:
+    if pictures:
+        yield from ((i.key, i.facts, i) for i in shards.iter_clips(folder, arrays=True, shards=[path]))
+    else:
+        yield from ((key, facts, None) for key, facts in shards.iter_facts(folder, shards=[path]))
+
+
+def _pictures_wrong(item: shards.Item) -> list[str]:
     facts, found = item.facts, []
     shape = (facts["frames"], facts["height"], facts["width"], 3)
     if item.clip.frames.shape != shape:
         found.append(f"frames are {item.clip.frames.shape}, facts say {shape}")
+    for name, array in item.arrays.items():
+        wanted = facts["frames"] - (name == "flow")
+        if array.shape[:3] != (wanted, facts["height"], facts["width"]):
+            found.append(f"{name} is {array.shape}")
+    return found
+
+
+def _facts_wrong(facts: dict[str, Any], known: set[str], recipe: dict[str, Any]) -> list[str]:
+    found = []
     if len(facts["cameras"]) != facts["frames"] or any(len(t["poses"]) != facts["frames"] for t in facts["things"]):
         found.append("cameras or poses are not one per frame")
     scene = Scene.from_json(facts["scene"])
@@ -62,8 +80,4 @@ def _clip_problems(item: shards.Item, known: set[str], recipe: dict[str, Any]) -
         strange = set(captions.words(facts["captions"][register])) - known
         if strange:
             found.append(f"caption words outside the vocabulary: {sorted(strange)}")
-    for name, array in item.arrays.items():
-        wanted = facts["frames"] - (name == "flow")
-        if array.shape[:3] != (wanted, facts["height"], facts["width"]):
-            found.append(f"{name} is {array.shape}")
     return found

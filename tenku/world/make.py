@@ -1,4 +1,4 @@
-"""Renders many clips in parallel into shards. The same recipe gives the same bytes, whoever does it and how often
+"""Renders many clips in parallel into shards, or simulates them without pictures. The same recipe gives the same bytes, whoever does it and how often
 it was interrupted: clip i of seed S is a pure function of (S, i) and the recipe."""
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Recipe:
     fps: float = 16.0
     split: str = "train"
     arrays: bool = False  # depth, mask and flow too
+    pictures: bool = True  # without, facts and captions alone
 
 
 def parse_mix(text: str) -> tuple[Mixed, ...]:
@@ -71,17 +72,20 @@ def clip_scene(recipe: Recipe, index: int) -> tuple[Scene, Mixed]:
 
 def make_shard(recipe: Recipe, number: int, path: Path) -> int:
     """Renders shard `number` into `path`. Returns its frames."""
-    from tenku.world.simulate import Format, render
+    from tenku.world.simulate import Format, facts_of, render
 
     total = 0
     with ShardWriter(path) as shard:
         for index in range(number * SHARD, min((number + 1) * SHARD, recipe.clips)):
             scene, size = clip_scene(recipe, index)
-            take = render(scene, Format(size.width, size.height, size.frames, recipe.fps), arrays=recipe.arrays)
-            said = {
-                r: captions.caption(take.facts, r, stream(recipe.seed, "caption", r, index)) for r in captions.REGISTERS
-            }
-            shard.add(f"{index:08d}", take.clip, {**take.facts, "captions": said}, take.arrays)
+            shape = Format(size.width, size.height, size.frames, recipe.fps)
+            take = render(scene, shape, arrays=recipe.arrays) if recipe.pictures else None
+            facts = take.facts if take else facts_of(scene, shape)
+            said = {r: captions.caption(facts, r, stream(recipe.seed, "caption", r, index)) for r in captions.REGISTERS}
+            if take:
+                shard.add(f"{index:08d}", take.clip, {**facts, "captions": said}, take.arrays)
+            else:
+                shard.put(f"{index:08d}", None, {**facts, "captions": said})
             total += size.frames
     return total
 
@@ -149,6 +153,8 @@ def _whole(recipe: Recipe, folder: Path, number: int) -> bool:
 def _recipe_json(recipe: Recipe) -> dict[str, Any]:
     data = asdict(recipe)
     data["mix"] = [list(asdict(m).values()) for m in recipe.mix]
+    if recipe.pictures:  # as before there were others
+        del data["pictures"]
     return data
 
 
@@ -158,7 +164,7 @@ def _same_recipe(recipe: Recipe, folder: Path) -> None:
             raise UserError(f"{folder} holds shards but no {ledger.NAME}", "choose an empty folder")
         return
     old, new = ledger.read(folder).recipe, _recipe_json(recipe)
-    different = [k for k in new if k != "clips" and old.get(k) != new[k]]
+    different = [k for k in {**old, **new} if k != "clips" and old.get(k) != new.get(k)]
     if different:
         raise UserError(f"{folder} was begun with another {' and '.join(different)}", "choose another folder")
 
@@ -169,7 +175,7 @@ def _write_ledger(recipe: Recipe, folder: Path) -> None:
     clips = sum(min(SHARD, recipe.clips - n * SHARD) for n in there)
     mix = ",".join(f"{m.width}x{m.height}x{m.frames}:{m.weight:g}" for m in recipe.mix)
     command = (f"tenku world make --clips {recipe.clips} --seed {recipe.seed} --mix {mix} --fps {recipe.fps:g}"
-               f" --split {recipe.split}{' --arrays' if recipe.arrays else ''}")  # fmt: skip
+               f" --split {recipe.split}{' --arrays' * recipe.arrays}{' --facts' * (not recipe.pictures)}")
     ledger.write(folder, ledger.Ledger("CC0-1.0", "tenku.world", __version__, command, _recipe_json(recipe), clips,
                                        recipe.clips, len(there) == count))  # fmt: skip
 

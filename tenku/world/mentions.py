@@ -95,6 +95,31 @@ def filmed(text: str) -> str:
     return f"{text.rstrip(' .,;')}, the camera is static"
 
 
+_FORMS = [form for table in (lex.VERB, {n: o for n, o in lex.DEED.items() if "across" in n})
+          for said in chain(table, *table.values()) for form in said.split("/")]
+_WAY_WORDS = {word for said in chain(lex.WAY, *lex.WAY.values()) for word in said.split()}
+_WAY_WORDS -= {"to", "the", "from", "camera", "us", "viewer", "into"}
+# A verb of moving that is not part of a longer one ("flies up"), and the rest of its clause.
+_MOVES = re.compile(rf"\b({'|'.join(sorted(_FORMS, key=len, reverse=True))})\b(?! (?:up|off|boats?)\b)"
+                    r"((?:(?! while | and | camera | view |[,.;]).)*)", re.IGNORECASE)
+
+
+def headed(text: str, seed: int) -> str:
+    """The text, in which what moves goes to the left or to the right where it does not say where to.
+
+    In all captions it does, so of a way that is not said a network knows only the mean: hardly any.
+    """
+
+    def to_a_side(found: re.Match[str]) -> str:
+        verb, rest = found.groups()
+        if filming.search(text[: found.start()]) or _WAY_WORDS & set(_words(rest).split()):
+            return found[0]
+        return f"{verb} to the {sides[int(stream(seed, 'way', found.start()).integers(2))]}{rest}"
+
+    sides, filming = ("left", "right"), re.compile(r"\b(camera|view|shot|it)( \w+)?\s$", re.IGNORECASE)
+    return _MOVES.sub(to_a_side, text)
+
+
 @dataclass(frozen=True)
 class Told:
     """What some texts say of a clip, and what was drawn where they say nothing."""

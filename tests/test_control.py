@@ -94,6 +94,16 @@ def test_things_go_where_they_are_led(rows):
     assert 2 * half * np.exp(box[:, CAMERA + 3]) * 0.5 == pytest.approx(1.0)  # a metre fills half of the height
 
 
+def test_a_camera_that_follows_goes_where_the_first_thing_goes(rows):
+    led = lead("", (), CLOCK, 1.0, ASPECT, follows=True)(rows)
+    assert np.allclose(led[:, CAMERA:], rows[:, CAMERA:])
+    assert np.allclose(led[0], rows[0])
+    assert np.allclose(led[:, :3] - led[0, :3], rows[:, CAMERA + 1 : CAMERA + 4] - rows[0, CAMERA + 1 : CAMERA + 4])
+    assert np.ptp(rows[:, CAMERA + 1]) > 0.1  # it does go somewhere
+    path = lead("static", (), CLOCK, 1.0, ASPECT, follows=True)(rows)
+    assert np.allclose(path[:, :CAMERA], rows[0, :CAMERA])  # a path that is asked for is what counts
+
+
 def test_a_realestate_file_says_the_same_as_poses(tmp_path, rows):
     """World to camera, x right, y down, z forward: here a metre forward, then turned to the right by 10 degrees."""
     c, s = np.cos(np.radians(10)), np.sin(np.radians(10))

@@ -10,7 +10,7 @@ from tenku.rng import stream
 from tenku.world import lexicon as lex
 from tenku.world.captions import REGISTERS, caption
 from tenku.world.grammar import draw
-from tenku.world.mentions import Mention, filmed, headed, setting, things, told
+from tenku.world.mentions import Mention, filmed, followed, headed, setting, things, told
 from tenku.world.simulate import Format, render
 
 
@@ -88,6 +88,9 @@ def test_a_camera_of_which_nothing_is_said_stands_still() -> None:
     tables = {**lex.CAMERA, **lex.CAMERA_SHORT}
     for phrase in (*tables, *chain(*tables.values())):
         assert filmed(f"a red ball, {phrase}") == f"a red ball, {phrase}"
+    follows = {phrase for phrase in (*tables, *chain(*tables.values())) if followed(f"a red ball, {phrase}")}
+    assert follows >= {"the camera follows", "following camera", "tracking shot"}
+    assert not follows & {"the camera is static", "the camera dollies in", "panning left"}
 
 
 @pytest.mark.parametrize(("text", "wanted"), [

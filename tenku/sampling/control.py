@@ -35,14 +35,15 @@ def times(steps: int, seconds_per_step: float) -> np.ndarray:
 
 def lead(
     camera: str | Sequence[Pose], tracks: Sequence[Sequence[Sequence[float]]], clock: np.ndarray, seconds: float,
-    aspect: float, first: np.ndarray | None = None,
+    aspect: float, first: np.ndarray | None = None, *, follows: bool = False,
 ) -> Callable[[np.ndarray], np.ndarray] | None:
     """A function of samples M STATE (plain: metres, radians) that obeys camera path and tracks, or None.
 
     clock M: the samples' times in seconds; seconds: of the whole clip; aspect: width / height of the picture; first:
-    the clip's first sample, which the camera's path starts from, if it has been dreamt already.
+    the clip's first sample, which the camera's path starts from, if it has been dreamt already. follows: the camera
+    goes where the first thing goes, if it has no path.
     """
-    if not camera and not tracks:
+    if not camera and not tracks and not follows:
         return None
 
     def obey(rows: np.ndarray) -> np.ndarray:
@@ -53,6 +54,9 @@ def lead(
             rows[:, :CAMERA] = path
         for k, track in enumerate(tracks[:THINGS]):
             _follow(rows, CAMERA + k * THING, track, clock, seconds, aspect)
+        if follows and not camera and rows[0, CAMERA] > 0.5:
+            rows[:, :CAMERA] = rows[0, :CAMERA]
+            rows[:, :3] += rows[:, CAMERA + 1 : CAMERA + 4] - rows[0, CAMERA + 1 : CAMERA + 4]
         return rows
 
     return obey

@@ -21,6 +21,7 @@ from tenku.request import Request
 from tenku.sampling.control import STATE, carried, lead, on_samples, on_steps, samples_of, settled, times
 from tenku.sampling.plan import Plan, Round, plan
 from tenku.sampling.window import Window, solve, what_is_told
+from tenku.world.mentions import followed
 from tenku.world.motion import CAMERA, THING
 
 CANDIDATES = 6  # motions of which the likeliest is taken, where pictures are given whose motion nobody knows
@@ -115,7 +116,7 @@ class Moves:
             on_samples(self.rows[:, :1], lambda rows: first.append(rows[0].copy()) or rows)  # type: ignore[func-returns-value]
         seconds = (plan.frames - 1) / plan.fps
         return lead(plan.camera, plan.tracks, self._clock(part), seconds, plan.width / plan.height,
-                    first[0] if first else None)
+                    first[0] if first else None, follows=all(followed(one.text) for one in plan.said))
 
     def unlikely(self, rows: Tensor, pictures: Tensor, known: Tensor, first: int) -> float:
         """How badly the painter can tell the known pictures, from latent step `first` on, under a motion: the error of

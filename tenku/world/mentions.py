@@ -65,6 +65,8 @@ def _signs(names: Sequence[str], tables: Sequence[lex.Table], words: Sequence[st
 _PLACE_SIGNS = _signs(PLACES, (lex.PLACE, lex.PLACE_ABOVE), _PLACE_WORDS)
 _LIGHT_SIGNS = _signs(LIGHTS, (lex.LIGHT,), _LIGHT_WORDS)
 _SHORT = (lex.CAMERA_SHORT, *lex.CAMERA_SHORT.values())
+_FOLLOW_SIGNS = [f" {said} " for table in (lex.CAMERA, lex.CAMERA_SHORT) for name, others in table.items()
+                 if "follow" in name for said in (name, *others)]
 _CAMERA_SIGNS = [f" {said} " for said in chain(_CAMERA_WORDS.split(), *_SHORT)]
 
 
@@ -85,6 +87,11 @@ def _first(words: str, signs: Mapping[str, str]) -> str | None:
 def swings(text: str) -> bool:
     """Whether a text speaks of something that swings, and so of the frame that it hangs from."""
     return re.search(r"\bswing(s|ing)?\b", text.lower()) is not None
+
+
+def followed(text: str) -> bool:
+    """Whether a text has the camera go along with the first thing."""
+    return any(sign in _words(text) for sign in _FOLLOW_SIGNS)
 
 
 def filmed(text: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from tenku.cli import main
 from tenku.data import ledger
-from tenku.data.shards import ShardWriter, iter_clips, read_clip, shard_paths, sweep
+from tenku.data.shards import ShardWriter, iter_clips, iter_facts, read_clip, shard_paths, sweep
 from tenku.errors import UserError
 from tenku.types import Clip
 from tenku.world import make as making
@@ -132,6 +132,21 @@ def test_what_a_clip_carries(folder):
         assert set(item.facts["captions"]) == set(REGISTERS)
         assert item.arrays["mask"].max() >= 1 or not any(max(t["visible"]) for t in item.facts["things"])
     assert {i.clip.frames.shape[0] for i in items} == {1, 3}
+
+
+def test_facts_alone_are_those_of_the_pictures(folder, tmp_path, capsys):
+    args = ["world", "make", "--clips", "36", "--seed", "7", "--mix", MIX, "--workers", "1", "--out", str(tmp_path)]
+    assert main([*args, "--facts"]) == 0
+    assert list(iter_facts(tmp_path)) == list(iter_facts(folder))
+    assert main(["world", "check", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main(args) == 2  # the folder's clips have no pictures, and it is not made of two kinds
+    assert "pictures" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no pictures"):
+        next(iter_clips(tmp_path))
+    shard = tmp_path / "000000.tar"
+    shard.write_bytes(shard.read_bytes().replace(b'"frames":3', b'"frames":4'))
+    assert main(["world", "check", str(tmp_path)]) == 1
 
 
 def test_the_ledger_says_licence_origin_and_count(folder):

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       help="which combinations may be drawn (default train)")  # fmt: skip
     make.add_argument("--arrays", action="store_true", help="store depth, masks and optical flow too")
     make.add_argument("--facts", action="store_true",
-                      help="facts and captions without pictures, four times faster: for `tenku train motion`")
+                      help="facts and captions without pictures, several times faster: for `tenku train motion`")
     make.add_argument("--json", action="store_true", help="print a summary as JSON")
     clip = verbs.add_parser("clip", help="render one scene to a video or a picture, with its facts beside it")
     clip.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .mp4 or .png file")

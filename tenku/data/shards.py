@@ -1,8 +1,9 @@
 """Clips in tar shards that can be read while they grow.
 
 A shard holds, for each clip, `<key>.json` (facts and captions), `<key>.mp4` (the frames, without loss) and where
-asked for `<key>.npz` (depth, mask, flow); or its facts alone, for `tenku train motion`. It is written under a temporary name and renamed when complete, so what
-is called `*.tar` is always whole; tar headers carry no time and no user, so the same clips are the same bytes.
+asked for `<key>.npz` (depth, mask, flow); or facts alone, of which only the network of motion can learn. It is written
+under a temporary name and renamed when complete, so what is called `*.tar` is always whole; tar headers carry no time
+and no user, so the same clips are the same bytes.
 """
 
 from __future__ import annotations

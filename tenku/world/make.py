@@ -1,5 +1,5 @@
-"""Renders many clips in parallel into shards, or simulates them without pictures. The same recipe gives the same bytes, whoever does it and how often
-it was interrupted: clip i of seed S is a pure function of (S, i) and the recipe."""
+"""Renders many clips in parallel into shards, or simulates them without pictures. The same recipe gives the same bytes,
+whoever does it and how often it was interrupted: clip i of seed S is a pure function of (S, i) and the recipe."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ LANDMARK = 6 + KINDS + 4
 HAND = 6 + KINDS
 BEAM, POSTS = 2.08, 1.75  # metres: how high the beam is that swings hang from, and half of what is between its posts
 WOOD: RGB = (0.36, 0.24, 0.14)  # of both
+CRESTS, ROLL, HEAVE = 2.3, 0.9, 1.3  # of a sea's swell: metres from wave to wave, metres and radians a second
 Draw = np.random.Generator
 
 

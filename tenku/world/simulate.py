@@ -15,6 +15,7 @@ from tenku.world import facts as truth
 from tenku.world.grammar import Scene
 from tenku.world.motion import STILL_AT
 from tenku.world.render import OVER, Renderer
+from tenku.world.scenery import CRESTS, HEAVE, ROLL
 from tenku.world.stage import Stage, build
 
 STILL = 2.0  # seconds of action that a still picture is taken out of
@@ -133,5 +134,5 @@ class _Run:
 
     def _waves(self) -> None:
         for mocap, y, high in self.stage.swell:
-            come = (y + 2.6 - 0.9 * self.time) % 18.4 - 2.6
-            self.data.mocap_pos[mocap] = (0.0, come, -0.35 * high + 0.4 * high * np.sin(1.3 * self.time + y))
+            come = (y + 2.6 - ROLL * self.time) % (CRESTS * len(self.stage.swell)) - 2.6
+            self.data.mocap_pos[mocap] = (0.0, come, -0.35 * high + 0.4 * high * np.sin(HEAVE * self.time + y))

@@ -19,7 +19,7 @@ from tenku.world.camera import FOV, Track
 from tenku.world.grammar import COLOURS, FLYERS, HITS, MOVES, SIZES, Scene, Thing
 from tenku.world.parts import SOLID_GROUP, Kit, attach
 from tenku.world.placing import Room, room_for, side_of, size_of, spots_for, track_for, travel
-from tenku.world.scenery import BEAM, POSTS, WOOD
+from tenku.world.scenery import BEAM, CRESTS, POSTS, WOOD
 from tenku.world.subjects import SPECS, Spec
 
 STEP = 0.004  # seconds: the physics step is at most this
@@ -184,7 +184,7 @@ def _swell(spec: Any, rng: np.random.Generator) -> list[tuple[str, float, float]
     """Low, long waves that roll towards the camera."""
     rows = []
     for k in range(8):
-        y, high = -2.6 + 2.3 * k, float(rng.uniform(0.06, 0.11))
+        y, high = -2.6 + CRESTS * k, float(rng.uniform(0.06, 0.11))
         body = spec.worldbody.add_body(name=f"wave{k}", mocap=True)
         wide, aside = float(rng.uniform(3.5, 6.0)), float(rng.uniform(-2.5, 2.5))
         body.add_geom(type=mujoco.mjtGeom.mjGEOM_ELLIPSOID, size=[wide, 0.6, high], pos=[aside, 0, 0],

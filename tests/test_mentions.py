@@ -10,7 +10,7 @@ from tenku.rng import stream
 from tenku.world import lexicon as lex
 from tenku.world.captions import REGISTERS, caption
 from tenku.world.grammar import draw
-from tenku.world.mentions import Mention, filmed, followed, headed, setting, things, told
+from tenku.world.mentions import Mention, filmed, followed, headed, setting, stacked, things, told
 from tenku.world.simulate import Format, render
 
 
@@ -111,3 +111,10 @@ def test_what_moves_goes_to_a_side_where_nothing_is_said(text: str, wanted: str)
 ])
 def test_what_goes_somewhere_already_or_does_not_move_stays(text: str) -> None:
     assert headed(text, 0) == text
+
+
+def test_a_thing_on_another_is_not_one_on_a_beach() -> None:
+    assert stacked("A robot stands on a large green cube on a beach")
+    assert stacked("a ball atop a truck")
+    assert not stacked("a small car leaps to the left of a tiny lorry on a beach")
+    assert not stacked("a cone on the left of a cube in the snow")

@@ -17,8 +17,7 @@ from tenku.errors import UserError
 from tenku.sampling.control import axes
 from tenku.world.grammar import HITS, MOVES, Scene
 from tenku.world.motion import CAMERA, THING
-from tenku.world.places import EARTH_GRAVITY, GRAVITY
-from tenku.world.scenery import BEAM
+from tenku.world.scenery import BEAM, EARTH_GRAVITY, GRAVITY
 
 FLIES = ("bounces", "jumps", "flies across")  # of free bodies: in between they are in gravity's hands
 REACH = 4.0  # metres: what is farther apart is said to be so far

@@ -19,6 +19,7 @@ from tenku.model.motion import CHANNELS, PARTS, motion_from, steps_of, stretched
 from tenku.model.patches import Grid, scale_of
 from tenku.request import Request
 from tenku.sampling.control import STATE, carried, lead, on_samples, on_steps, samples_of, settled, times
+from tenku.sampling.ground import Body, bodies, carried_by
 from tenku.sampling.plan import Plan, Round, plan
 from tenku.sampling.window import Window, solve, what_is_told
 from tenku.world.mentions import followed
@@ -97,7 +98,15 @@ class Moves:
         floor = samples_of(self.rows[:, : self.engine.longest])[:, CAMERA + 3 :: THING].min(0)  # of the first window
         rows = on_samples(rows, lambda samples: settled(samples, len(samples) if plan.tracks else free, floor,
                                                         plan.width / plan.height))
+        if not plan.tracks:
+            rows = on_samples(rows, lambda samples: carried_by(
+                samples, self._bodies(), PARTS * head, self.whole.seconds_per_step / PARTS))
         return on_samples(rows, obey) if obey else rows
+
+    def _bodies(self) -> list[Body | None]:
+        """What of the clip's things touches the ground; of a clip that says several things in turn, nothing."""
+        said = self.plan.said
+        return bodies((said[0].text, said[0].rest)) if len(said) == 1 else []
 
     def _clock(self, part: Round) -> np.ndarray:
         clock = times(self.whole.steps, self.whole.seconds_per_step).reshape(self.whole.steps, -1)

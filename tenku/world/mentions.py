@@ -89,6 +89,12 @@ def swings(text: str) -> bool:
     return re.search(r"\bswing(s|ing)?\b", text.lower()) is not None
 
 
+def stacked(text: str) -> bool:
+    """Whether a text has a thing stand on another."""
+    parts = re.split(rf" (?:{'|'.join(('on top of', *lex.RELATION['on top of']))}) ", _words(text))
+    return any(things(" ".join(part.split()[:4])) for part in parts[1:])  # "on a large green cube", not "on a beach"
+
+
 def followed(text: str) -> bool:
     """Whether a text has the camera go along with the first thing."""
     return any(sign in _words(text) for sign in _FOLLOW_SIGNS)

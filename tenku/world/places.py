@@ -55,8 +55,6 @@ _GROUND: dict[str, tuple[RGB, RGB]] = {
 }
 # Where the air starts to hide things and where it has hidden them, metres.
 _AIR = {"day": (9.0, 55.0), "sunset": (8.0, 50.0), "night": (7.0, 40.0), "fog": (2.2, 15.0)}
-GRAVITY = {"moon": 1.62, "coral reef": 2.2}  # m/s2; under water what is left after buoyancy
-EARTH_GRAVITY = 9.81
 
 
 def horizon(place: str, light: str) -> RGB:

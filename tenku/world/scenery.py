@@ -22,6 +22,7 @@ LANDMARK = 6 + KINDS + 4
 HAND = 6 + KINDS
 BEAM, POSTS = 2.08, 1.75  # metres: how high the beam is that swings hang from, and half of what is between its posts
 WOOD: RGB = (0.36, 0.24, 0.14)  # of both
+GRAVITY, EARTH_GRAVITY = {"moon": 1.62, "coral reef": 2.2}, 9.81  # m/s2; under water what is left after buoyancy
 CRESTS, ROLL, HEAVE = 2.3, 0.9, 1.3  # of a sea's swell: metres from wave to wave, metres and radians a second
 Draw = np.random.Generator
 
@@ -39,6 +40,11 @@ class Landmark:
     hand: float = 1.0  # -1..1
     z: float = 0.0
     more: tuple[float, ...] = ()  # what else building it takes
+
+
+def rope_of(height: float) -> float:
+    """Metres from the beam to the middle of what hangs and is that high."""
+    return BEAM - 0.14 - height / 2
 
 
 def landmarks(place: str, seed: int) -> list[Landmark]:

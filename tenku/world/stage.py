@@ -19,7 +19,7 @@ from tenku.world.camera import FOV, Track
 from tenku.world.grammar import COLOURS, FLYERS, HITS, MOVES, SIZES, Scene, Thing
 from tenku.world.parts import SOLID_GROUP, Kit, attach
 from tenku.world.placing import Room, room_for, side_of, size_of, spots_for, track_for, travel
-from tenku.world.scenery import BEAM, CRESTS, POSTS, WOOD
+from tenku.world.scenery import BEAM, CRESTS, EARTH_GRAVITY, GRAVITY, POSTS, WOOD, rope_of
 from tenku.world.subjects import SPECS, Spec
 
 STEP = 0.004  # seconds: the physics step is at most this
@@ -61,7 +61,7 @@ def build(scene: Scene, seconds: float, aspect: float, buffer: tuple[int, int], 
     """
     rng = stream(scene.seed, "stage")
     room = room_for(scene, seconds, aspect, rng)
-    spec = _empty(buffer, fps, places.GRAVITY.get(scene.place, places.EARTH_GRAVITY))
+    spec = _empty(buffer, fps, GRAVITY.get(scene.place, EARTH_GRAVITY))
     places.dress(spec, scene.place, scene.light, scene.seed)
     spots = spots_for(scene, room, rng)
     drafts = [_draft(spec, i, thing, spots[i], scene, room) for i, thing in enumerate(scene.things)]
@@ -166,7 +166,7 @@ _LEAN = {"aeroplane": 0.34, "drone": 0.25, "butterfly": 0.65}
 
 def rope(thing: Thing) -> float:
     """Metres from the beam to the middle of what hangs."""
-    return BEAM - 0.14 - size_of(thing)[2] / 2
+    return rope_of(size_of(thing)[2])
 
 
 def _gantry(spec: Any, room: Room) -> None:

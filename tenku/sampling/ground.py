@@ -86,7 +86,7 @@ def carried_by(rows: np.ndarray, some: Sequence[Body | None], since: int, every:
     rows, still = rows.copy(), PARTS - 1
     for k, body in enumerate(some[: (rows.shape[1] - CAMERA) // THING]):
         at = CAMERA + k * THING
-        if body is None or not (rows[:, at] > 0.5).all() or len(rows) - since < PARTS:
+        if body is None or not (rows[:, at] > 0.5).all() or len(rows) - max(since, still) < 3:
             continue
         if body.rope:
             angle = np.arctan2(rows[still:, at + 1], BEAM - rows[still:, at + 3])

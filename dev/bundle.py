@@ -1,10 +1,10 @@
 """Puts a run's averaged weights into the package, as bfloat16, with a model card.
 
     python dev/bundle.py runs/out/video runs/out/motion runs/out/codec/codec.safetensors \
-        runs/out/lightfield/lightfield.safetensors runs/out/world
+        runs/out/lightfield/lightfield.safetensors runs/out/world runs/out/facts
 
 The transformer's folder decides the encoder; another is refused. The light field may have learnt on since. The ledgers
-that the weights name are taken from the folder of shards, and go with them.
+that the weights name are taken from the folders of shards, and go with them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def keep(kind: Any, path: Path) -> dict[str, str]:
     return facts
 
 
-def main(video: Path, motion: Path, codec: Path, field: Path, data: Path) -> None:
+def main(video: Path, motion: Path, codec: Path, field: Path, *data: Path) -> None:
     """Writes tenku/weights/nano/{codec,lightfield,transformer,motion}.safetensors, ledgers/ and README.md."""
     if encoder_hash(Codec.load(codec)) != encoder_hash(Codec.load(video / "codec.safetensors")):
         sys.exit("error: the transformer was trained on another encoder")
@@ -46,7 +46,8 @@ def main(video: Path, motion: Path, codec: Path, field: Path, data: Path) -> Non
     ledgers = sorted({digest for one in named for digest in json.loads(one)})
     (FOLDER / "ledgers").mkdir(exist_ok=True)
     for digest in ledgers:
-        shutil.copy(data / "ledgers" / f"{digest}.json", FOLDER / "ledgers")
+        kept = (folder / "ledgers" / f"{digest}.json" for folder in data)
+        shutil.copy(next(path for path in kept if path.exists()), FOLDER / "ledgers")
     hashes = "\n".join(f"| {path.name} | sha256 {sha256(path)} |" for path in sorted(FOLDER.glob("*.safetensors")))
     (FOLDER / "README.md").write_text(f"""# tenku-nano
 
@@ -58,8 +59,8 @@ the sketch. Weights Apache-2.0; data CC0-1.0.
 | what | figure |
 |---|---|
 | training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 1.69e15 before |
-| training FLOPs, light fields | {float(field_facts["flops"]):.2e} in {field_facts["steps"]} steps, after 2.41e14 |
-| training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 1.53e14 before |
+| training FLOPs, light fields | {float(field_facts["flops"]):.2e} in {field_facts["steps"]} steps, after 3.60e14 before |
+| training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 2.32e14 before |
 | training FLOPs, codec | {float(codec_facts["flops"]):.2e}, after 2.49e14 before |
 | codec, held-out clips | {figures["psnr"]:.2f} dB (linear part alone {figures["linear_psnr"]:.2f} dB) |
 | longest clip trained on | {facts["longest"]} latent steps |
@@ -74,4 +75,4 @@ but fish and butterflies, no text. Combinations that training never drew are lis
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:6]))
+    main(*map(Path, sys.argv[1:]))

@@ -195,7 +195,7 @@ def test_flow_alone_mixes_data_and_noise():
     mixing += [f"{m}:{node.lineno}" for m in modules() for node in ast.walk(tree(m))
                if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub)
                and isinstance(node.left, ast.Constant) and "sigma" in names(node.right)]
-    only(r"model\.flow|training\.run|model\.lightfield", mixing)  # weights are averaged, and motion between samples
+    only(r"model\.(flow|lightfield|apart)|training\.run", mixing)  # weights are averaged, and motion between samples
 
 
 def test_the_codec_alone_knows_strides():

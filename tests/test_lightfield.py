@@ -13,11 +13,13 @@ from tenku.data.encoding import looks_of, motion_of, scenery_of, setting_of
 from tenku.model.codec import Codec
 from tenku.model.lightfield import ALIKE, PIECES, Field, LightField
 from tenku.model.motion import axes_of, plain, rotation_of
-from tenku.model.rays import BOXES, beats
+from tenku.model.rays import BOXES, CORES, Things, beats, cast, rope, solids, swell
 from tenku.world.camera import FOV, project
 from tenku.world.grammar import PLACES, SUBJECTS, WINGS, actions, draw, variant
 from tenku.world.motion import CAMERA, THING, states
+from tenku.world.scenery import CRESTS, ROLL
 from tenku.world.simulate import Format, render
+from tenku.world.stage import ROPE
 
 SHAPE = Format(64, 48, 17, 16.0)
 
@@ -177,3 +179,44 @@ def test_in_bfloat16_few_numbers_of_rows_are_multiplied():
             assert one.shape == other.shape
             assert one.dtype == torch.float32
             assert torch.allclose(one, other, atol=0.05)
+
+
+def test_a_rope_is_where_the_world_hangs_things() -> None:
+    scene = variant(draw(5), subject="cube", place="beach", action="swings", camera="static", light="day")
+    take = render(scene, Format(256, 160, 9, 8.0))
+    rows = plain(torch.from_numpy(states(take.facts)))
+    x, y, unit = rays(160, 256)
+    seen = cast(rows, x.expand(9, -1), y.expand(9, -1), unit)
+    things = Things(seen, looks_of(take.facts)[None], setting_of(take.facts)[None], beats(torch.zeros(9)))
+    hides = rope(seen, things).view(9, 160, 256).numpy()
+    bodies = LightField(LightFieldConfig(width=32))._bodies(torch.zeros(9, 160 * 256, 3), seen, things)
+    clear = (hides > 0.9) & (bodies.view(9, 160, 256, 3) == 0).all(-1).numpy()  # no thing is near
+    colours = take.clip.frames[clear] / 255
+    assert clear.sum() > 100
+    assert np.abs(colours / colours.sum(1, keepdims=True) - np.array(ROPE) / sum(ROPE)).max(1).mean() < 0.05
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.7, 2.0])
+def test_waves_roll_as_the_world_rolls_them(seconds: float) -> None:
+    crests = -2.6 + CRESTS * torch.arange(8.0) - ROLL * seconds  # world/simulate.py
+    told = swell(crests, torch.full((8,), 1e-3), beats(torch.tensor([seconds])))
+    still = swell(torch.tensor([-2.6]), torch.tensor([1e-3]), beats(torch.zeros(1)))
+    assert torch.allclose(told[:, [0, 1, 3, 4]], still[:, [0, 1, 3, 4]].expand(8, -1), atol=1e-3)
+    rise = np.sin(1.3 * seconds + crests.numpy() + ROLL * seconds)
+    assert np.allclose(told[:, 5], rise, atol=2e-3)
+    assert swell(crests, torch.full((8,), 50.0), beats(torch.tensor([seconds]))).abs().max() < 0.01  # finer than pixels
+
+
+def test_a_ray_is_told_where_it_enters_a_box_and_how_deep() -> None:
+    core = CORES[SUBJECTS.index("cube")].expand(3, 3)
+    place = torch.tensor([[0.1, 0.2, 0.0], [0.6, 0.0, 0.0], [0.49, 0.0, 0.0]])  # through, past, and at the edge
+    down = torch.tensor([0.0, 0.0, -1.0]).expand(3, 3)
+    told = solids(place, down, core, torch.full((3, 1), 0.02), torch.tensor([0.0, 0.0, 1.0]).expand(3, 3),
+                  torch.full((3, 1), 0.5))
+    assert torch.allclose(told[0, :6], torch.tensor([0.1, 0.2, 0.5, 0.1, 0.2, -0.5]))
+    deep = told[:, 24]
+    assert torch.allclose(deep, torch.tensor([1.0, -2.0, 1.0]))
+    assert torch.allclose(told[[0, 2], 27], torch.ones(2))  # above the ground
+    ball = told[:, 33]  # 1 in the middle, 0 at the edge
+    assert ball[0] > 0.5
+    assert ball[1] < 0 < ball[2] < 0.05

@@ -20,9 +20,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tenku.config import LightFieldConfig
+from tenku.model.apart import around, between, steps
 from tenku.model.checkpoint import load_module, save_module
 from tenku.model.motion import AWAY, FARTHEST, PARTS, fade_of, plain
-from tenku.model.rays import ACROSS, BEATS, Marks, Moved, Rays, Things, cast
+from tenku.model.rays import (
+    ACROSS,
+    AT_SEA,
+    BEATS,
+    SOLIDS,
+    SWELL,
+    Marks,
+    Moved,
+    Rays,
+    Things,
+    cast,
+    rope,
+    solids,
+    swell,
+)
 from tenku.world.camera import FOV
 from tenku.world.grammar import LIGHTS, PLACES
 from tenku.world.motion import LOOKS, NEAREST, SETTING, STATE
@@ -36,16 +51,15 @@ UP = (1.0, 4.0, 16.0, 64.0)  # per radian of elevation: how sharply the horizon 
 TURNS = (1.0, 3.0, 7.0, 14.0, 28.0)  # per radian of azimuth
 FEW = 256  # rays of a saying
 ALIKE = 0.1  # of 2, the range of colours: where a pixel's neighbours differ by less, it is their mean
-NOTICED = 0.5  # pixels: what moves less from one frame to another is drawn once for both
 AT_ONCE = 4096  # rays: what they need stays in the caches, and in memory that is there already (dev/LOG.md)
 PIECES = (AT_ONCE, 1024, 256)  # rays, in bfloat16: its kernels are made for each number of rows, and kept
 FRAMES = 4  # at once
 AROUND = 3  # landmarks that a pixel may see
 MARGIN = 1.3  # of a landmark's size: how far from its middle it may be seen
 
-_THING_IN = 3 + 3 + 6 * len(INSIDE) + 12 + 6 + 2 + len(BEATS)
+_THING_IN = 3 + 3 + 6 * len(INSIDE) + 12 + 6 + 2 + len(BEATS) + SOLIDS
 _SHADE_IN = 2 + 12 + 6 + 1
-_SCENE_IN = 3 + 2 + 4 * 2 * len(GROUND) + len(UP) * 3 + 2 * len(TURNS)
+_SCENE_IN = 3 + 2 + 4 * 2 * len(GROUND) + len(UP) * 3 + 2 * len(TURNS) + 2 + 2 * len(SWELL)
 _LANDMARK_IN = 2 + 4 * len(ACROSS) + 2 + 2 + 2 + 2
 _THING_SAID = LOOKS + SETTING
 _LANDMARK_SAID = KINDS * len(PLACES) + len(LIGHTS) + LANDMARK - 4 - KINDS
@@ -124,6 +138,7 @@ class LightField(nn.Module):
         self.thing = Field(_THING_IN, _THING_SAID, w, 5, 4)
         self.shade = Field(_SHADE_IN, _THING_SAID, w // 8, 3, 1)
         self.scene = Field(_SCENE_IN, SETTING, w * 3 // 8, 4, 3)
+        self.rope = nn.Parameter(torch.zeros(len(LIGHTS), 3))  # its colour
         self.landmark = Field(_LANDMARK_IN, _LANDMARK_SAID, w // 4, 4, 4)
 
     def forward(
@@ -133,10 +148,11 @@ class LightField(nn.Module):
         """Colours F n 3, about -1 to 1, of rays with tangents x (right) and y (up), F n.
 
         rows F STATE in metres and radians; of each picture, or one for all: looks F|1 THINGS LOOKS, setting F|1
-        SETTING, scenery F|1 LANDMARKS LANDMARK; beat F len(BEATS) (see `beats`); unit: a pixel's side, as a tangent.
+        SETTING, scenery F|1 LANDMARKS LANDMARK; beat F CLOCKS (see `beats`); unit: a pixel's side, as a tangent.
         """
         rays = cast(rows, x, y, unit)
-        return self._with_things(self._stage(rays, setting, scenery), rays, Things(rays, looks, setting, beat))
+        things = Things(rays, looks, setting, beat)
+        return self._with_things(self._stage(rays, setting, scenery, beat), rays, things, setting, scenery)
 
     def video(
         self, motion: Tensor, looks: Tensor, setting: Tensor, scenery: Tensor, beat: Tensor,
@@ -146,14 +162,14 @@ class LightField(nn.Module):
 
         Drawn is what is seen to have moved: things in no more than each frame, the rest in no more than each second
         one, for which there is a sample of motion. A frame between two that are drawn is their mean.
-        looks 1 THINGS LOOKS, setting 1 SETTING, scenery 1 LANDMARKS LANDMARK, beat F len(BEATS). drawn: bool F, the
+        looks 1 THINGS LOOKS, setting 1 SETTING, scenery 1 LANDMARKS LANDMARK, beat F CLOCKS. drawn: bool F, the
         frames that are asked for, while the others stay grey, and all of these are rougher: no more than every fourth
         is drawn; all, if left out.
         """
         frames, high, wide = shape
         samples = plain(motion.unflatten(2, (PARTS, STATE)).flatten(1, 2)[0])[PARTS - 1 :]  # from the first frame on
         every = max(1, (frames - 1) // max(1, len(samples) - 1))
-        rows = _between(samples, torch.arange(len(samples)) * every, torch.arange(frames))
+        rows = between(samples, torch.arange(len(samples)) * every, torch.arange(frames))
         asked = torch.arange(frames) if drawn is None else drawn.nonzero()[:, 0]
         unit = 2 * math.tan(FOV / 2) / high
         y, x = torch.meshgrid((high - 1) / 2 - torch.arange(high), torch.arange(wide) - (wide - 1) / 2, indexing="ij")
@@ -166,32 +182,38 @@ class LightField(nn.Module):
         moved = Moved(cast(rows, x[:, few].expand(frames, -1), y[:, few].expand(frames, -1), unit), looks, setting,
                        beat)
         least = (1, every) if drawn is None else (2 * every, 2 * every)
-        whole = _around(_steps(moved.anything, frames, least[0]), asked)
-        stage = _around(_steps(moved.ground, frames, least[1]), whole)
+        whole = around(steps(moved.anything, frames, least[0]), asked)
+        stage = around(steps(moved.ground, frames, least[1]), whole)
 
         def finished(some: Tensor) -> Tensor:
             here = rays(some)
-            return self._with_things(_between(ground, stage, some), here, Things(here, looks, setting, beat[some]))
+            things = Things(here, looks, setting, beat[some])
+            return self._with_things(between(ground, stage, some), here, things, setting, scenery)
 
-        ground = torch.cat(_side_by_side(lambda some: self._stage(rays(some), setting, scenery), stage.split(FRAMES)))
+        ground = torch.cat(_side_by_side(
+            lambda some: self._stage(rays(some), setting, scenery, beat[some]), stage.split(FRAMES)))
         clip = torch.zeros(frames, high * wide, 3)
-        clip[asked] = _between(torch.cat(_side_by_side(finished, whole.split(FRAMES))), whole, asked)
+        clip[asked] = between(torch.cat(_side_by_side(finished, whole.split(FRAMES))), whole, asked)
         return clip.clamp(-1, 1).unflatten(1, (high, wide))[None]
 
-    def _stage(self, rays: Rays, setting: Tensor, scenery: Tensor) -> Tensor:
+    def _stage(self, rays: Rays, setting: Tensor, scenery: Tensor, beat: Tensor) -> Tensor:
         """Ground, sky and what stands around, F n 3."""
-        return self._landmarks(self._scene(rays, setting), rays, setting, scenery)
+        return self._landmarks(self._scene(rays, setting, beat[:, None]), rays, setting, scenery)
 
-    def _with_things(self, picture: Tensor, rays: Rays, things: Things) -> Tensor:
-        """The picture with shadows and things."""
-        return self._bodies(self._shadows(picture, rays, things), rays, things)
+    def _with_things(self, picture: Tensor, rays: Rays, things: Things, setting: Tensor, scenery: Tensor) -> Tensor:
+        """The picture with shadows, things, and the rope that the first one hangs by where there is a swing."""
+        picture = self._shadows(picture, rays, things)
+        if (scenery[:, -1, 0] > 0.5).any() and things.count:
+            hides = (rope(rays, things) * (scenery[:, -1, :1] > 0.5))[..., None]
+            picture = torch.lerp(picture, (setting[:, len(PLACES) :] @ self.rope)[:, None], hides)
+        return self._bodies(picture, rays, things)
 
-    def _scene(self, rays: Rays, setting: Tensor) -> Tensor:
-        """Ground and sky, F n 3."""
+    def _scene(self, rays: Rays, setting: Tensor, beat: Tensor) -> Tensor:
+        """Ground and sky, F n 3; beat F 1 CLOCKS, or of each ray."""
         if rays.wide:
             frame, pixel = (t.flatten() for t in torch.meshgrid(*map(torch.arange, rays.depth.shape), indexing="ij"))
             return _asked(
-                lambda mine: self._scene(rays.some(frame[mine], pixel[mine]), setting)[0],
+                lambda mine: self._scene(rays.some(frame[mine], pixel[mine]), setting, beat[None, frame[mine], 0])[0],
                 rays.depth.new_zeros(*rays.depth.shape, 1, 3), (frame, pixel, torch.zeros_like(pixel)), rays.wide,
             )[:, :, 0]
         ray, eye, spot, depth = rays.ray, rays.eye, rays.spot, rays.depth
@@ -205,8 +227,9 @@ class LightField(nn.Module):
         up, turn = elevation[..., None] * torch.tensor(UP), azimuth[..., None] * torch.tensor(TURNS)
         place = torch.stack([(a / 4).clamp(-3, 3), (b / 4).clamp(-3, 3), eye[..., 2].expand_as(a), depth.log(),
                              1 / depth], -1)
+        waves = setting[:, None, AT_SEA, None] * swell(b, pixel, beat)
         told = torch.cat([place, fade * along.cos(), fade * along.sin(), up.tanh(), up.cos(), up.sin(), turn.cos(),
-                          turn.sin()], -1)
+                          turn.sin(), waves], -1)
         return self.scene(told, setting)
 
     def _landmarks(self, picture: Tensor, rays: Rays, setting: Tensor, scenery: Tensor) -> Tensor:
@@ -267,6 +290,7 @@ class LightField(nn.Module):
             return picture
         frame, pixel, k, high, far, place, way, cover = (
             t[hit] for t in (frame, pixel, k, high, far, place, way, cover))
+        core, up = things.core.expand(len(things.height), -1, -1)[frame, k], own[hit, :, 2]
         speeds = 2 * math.pi / torch.tensor(INSIDE)
 
         def ask(mine: Tensor) -> Tensor:
@@ -274,7 +298,9 @@ class LightField(nn.Module):
             fade, wave = fade_of(size * speeds).repeat(1, 3), (place[mine, :, None] * speeds).flatten(1)
             told = torch.cat([place[mine], to, fade * wave.cos(), fade * wave.sin(), (2 * to).cos(), (2 * to).sin(),
                               (4 * to).cos(), (4 * to).sin(), things.pose[at, k[mine]], size.log() / 2 + 1.5,
-                              far[mine].log() - AWAY, things.beat[at]], -1)
+                              far[mine].log() - AWAY, things.beat[at],
+                              solids(place[mine], to, core[mine], size, up[mine],
+                                     things.place[at, k[mine], 2:] / high[mine])], -1)
             return _layer(self.thing(told, things.said, things.which(at, k[mine])))
 
         layers = _asked(ask, picture.new_zeros(*near.shape, 4), (frame, pixel, k), rays.wide, ALIKE / 5)
@@ -333,34 +359,6 @@ def _asked(
             mine = mine[((seen.amax(1) - seen.amin(1)).amax(-1) > agree) | ~inner[mine]]
         found[frame[mine], pixel[mine], slot[mine]] = ask(mine)
     return found
-
-
-def _steps(moved: Callable[[int], Tensor], frames: int, least: int) -> Tensor:
-    """Frames from the first to the last, K, between which nothing is seen to move, or which are `least` apart."""
-    found = [0]
-    while found[-1] < frames - 1:
-        last = found[-1]
-        gone = (moved(last)[last + 1 :] > NOTICED).nonzero()
-        still = last + int(gone[0]) if len(gone) else frames - 1
-        found.append(min(max(last + least, still // least * least), frames - 1))
-    return torch.tensor(found)
-
-
-def _sides(at: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of the frames `at` are next to each of some frames, before and after it, or both itself."""
-    return torch.searchsorted(at, frames, right=True) - 1, torch.searchsorted(at, frames)
-
-
-def _around(at: Tensor, frames: Tensor) -> Tensor:
-    """Those of the frames `at` that are next to any of some frames."""
-    return at[torch.cat(_sides(at, frames)).unique()]
-
-
-def _between(keys: Tensor, at: Tensor, frames: Tensor) -> Tensor:
-    """What is known at the frames `at`, K ..., at each of some frames, N ..., evenly from one to the next."""
-    left, right = _sides(at, frames)
-    share = (frames - at[left]) / (at[right] - at[left]).clamp(min=1)
-    return torch.lerp(keys[left], keys[right], share.view(-1, *[1] * (keys.ndim - 1)))
 
 
 def _layer(found: Tensor) -> Tensor:

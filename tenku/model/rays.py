@@ -12,16 +12,26 @@ import torch
 from torch import Tensor
 
 from tenku.model.motion import FARTHEST, axes_of, fade_of, rotation_of
-from tenku.world.grammar import MEASURES, SUBJECTS, TAIL, WINGS
+from tenku.world.grammar import MEASURES, PLACES, SUBJECTS, TAIL, WINGS
 from tenku.world.motion import CAMERA, HEIGHT_SPREAD, NEAREST, THING, THINGS
+from tenku.world.scenery import BEAM, CRESTS, HEAVE, ROLL
 
 REACH = {"butterfly": 1.0, "rocket": 0.9}  # of a thing's height: how far wings and flames are above or below its middle
 # Of a thing's height: half the sides, front, left and up, of a box outside of which nothing of it is, by subject.
 BOXES = torch.tensor([[0.57 * length / height, 0.57 * width / height, REACH.get(subject, 0.57)]
                       for subject, (height, length, width) in MEASURES.items()])
+CORES = torch.tensor([[length / height / 2, width / height / 2, 0.5] for height, length, width in MEASURES.values()])
+ON_BOX = (2.0, 1.0, 0.5)  # of a thing's height: wavelengths in which is told where a ray enters its box
 BEATS = (WINGS, TAIL)  # Hz: things' parts beat by these clocks
+# A sea's waves come nearer, y metres away, and rise and fall on their way: by these waves of y and of time, per metre
+# and Hz. (The rise of the one that was at y + ROLL t is sin(HEAVE t + y + ROLL t), world/simulate.py.)
+SWELL = ((2 * math.pi / CRESTS, ROLL / CRESTS), (1.0, (HEAVE + ROLL) / (2 * math.pi)))
+CLOCKS = len(BEATS) + 2 * len(SWELL)
+AT_SEA = PLACES.index("open sea")
 BEATING = ("butterfly", "fish")  # whose (world/subjects.py)
 ACROSS = (2.0, 1.0, 0.5, 0.25)  # of a landmark's size
+SOLIDS = 6 + 6 * len(ON_BOX) + 6 + 6 + 5
+KNOT, THICK = 0.45, 0.022  # of a thing's height, from its middle, and metres: where a rope begins, and its radius
 EVERYWHERE = 20.0  # metres: a landmark that wide is near every pixel
 
 
@@ -71,7 +81,8 @@ class Things:
         subject = looks[..., : len(SUBJECTS)]
         self.beats = subject @ torch.tensor([float(name in BEATING) for name in SUBJECTS]) > 0.5  # F|1 K
         self.box = torch.where(subject.any(-1, keepdim=True), subject @ BOXES, BOXES.amax(0))  # F|1 K 3
-        self.beat = beat
+        self.core = torch.where(subject.any(-1, keepdim=True), subject @ CORES, CORES.amax(0))  # F|1 K 3, a closer box
+        self.beat = beat[:, : len(BEATS)]
         self.sayings, self.count = looks.shape[:2]
         self.said = torch.cat([looks, setting[:, None].expand(-1, self.count, -1)], -1).flatten(0, 1)
 
@@ -123,12 +134,14 @@ class Moved:
         self.corners = _seen_at((things.place[:, :, None] + corners).flatten(1, 2), rays.rows) / rays.unit
         away = (things.place - rays.eye).norm(dim=-1).clamp(min=NEAREST)
         self.span = things.beats * things.height / away / rays.unit  # F K, pixels: of what beats
+        self.rolled = setting[..., AT_SEA, None] * beat[:, len(BEATS) : len(BEATS) + 2] * CRESTS / (2 * math.pi)
 
     def ground(self, last: int) -> Tensor:
         """What is not a thing, since the frame `last`: F."""
         rays = self.rays
         moved = _seen_at(rays.spot, rays.rows[last : last + 1]) - torch.stack([rays.x, rays.y], -1)
-        return moved.norm(dim=-1).amax(-1) / rays.unit
+        waves = (self.rolled - self.rolled[last]).norm(dim=-1, keepdim=True) / rays.depth / rays.unit
+        return (moved.norm(dim=-1) / rays.unit + waves).amax(-1)
 
     def anything(self, last: int) -> Tensor:
         """All that is seen, since the frame `last`: F."""
@@ -139,6 +152,51 @@ class Moved:
         return torch.cat([self.ground(last)[:, None], moved], 1).amax(1)
 
 
+def solids(place: Tensor, way: Tensor, core: Tensor, cover: Tensor, up: Tensor, above: Tensor) -> Tensor:
+    """How rays pass a thing's box, the ellipsoid and the upright cylinder in it: most things are made of such.
+
+    In the thing's axes and heights: the rays' nearest points to its middle and directions, N 3, half the box's sides
+    N 3, the side of a pixel there N 1, what is up N 3, and the middle's height above the ground N 1. Returns N SOLIDS:
+    how deep rays go in, in lengths and softly in pixels, where they enter, and how high above the ground that is.
+    """
+    slow = torch.where(way.abs() < 1e-6, 1e-6, way)
+    one, other = (-core - place) / slow, (core - place) / slow
+    least, most = torch.minimum(one, other).amax(-1, keepdim=True), torch.maximum(one, other).amin(-1, keepdim=True)
+    enter, leave = ((place + t * way).clamp(-1.5, 1.5) for t in (least, most))
+    speeds = 2 * math.pi / torch.tensor(ON_BOX)
+    wave = (enter[..., None] * speeds).flatten(1)
+    fade = fade_of(cover * speeds).repeat(1, 3)
+    told = [enter, leave, fade * wave.cos(), fade * wave.sin(), *_depth(most - least, cover),
+            *_depth(above + (enter * up).sum(-1, keepdim=True), cover)]
+    for axes in (3, 2):
+        q, w = (place / core)[:, :axes], (way / core)[:, :axes]
+        a, b = w.square().sum(-1, keepdim=True).clamp(min=1e-6), (q * w).sum(-1, keepdim=True)
+        inside = 1 - (q.square().sum(-1, keepdim=True) - b.square() / a).clamp(min=0).sqrt()
+        half = (inside * (2 - inside)).clamp(min=0).sqrt() / a.sqrt()  # of the chord, in lengths of the ray
+        told += [(q - (b / a + half) * w).clamp(-1.5, 1.5), *_depth(inside, cover / core.mean(-1, keepdim=True))]
+    return torch.cat(told, -1)
+
+
+def _depth(inside: Tensor, cover: Tensor) -> tuple[Tensor, ...]:
+    return inside.clamp(-2, 2), (inside / cover).tanh(), (inside / cover / 4).tanh()
+
+
+def rope(rays: Rays, things: Things) -> Tensor:
+    """How much of each pixel, F n, the rope hides that the first thing hangs from a beam by."""
+    start = things.place[:, 0] + KNOT * things.height[:, 0, None] * things.turn[:, 0, :, 2]  # F 3
+    along = torch.tensor([0.0, 0.0, BEAM]) - start
+    beam = torch.nn.functional.normalize(rays.ray, dim=-1)  # F n 3
+    rel, line = (start - rays.eye[:, 0])[:, None], along[:, None]
+    # nearest points of a ray and of the rope's line, the latter held to the rope
+    slope, length = (beam * line).sum(-1), line.square().sum(-1)
+    at = ((slope * (beam * rel).sum(-1) - (line * rel).sum(-1)) / (length - slope.square()).clamp(min=1e-6)).clamp(0, 1)
+    spot = rel + at[..., None] * line
+    far = (beam * spot).sum(-1).clamp(min=NEAREST)
+    off, pixel = (spot - far[..., None] * beam).norm(dim=-1), rays.unit * far
+    cover = torch.minimum(off + pixel / 2, torch.tensor(THICK)) - torch.maximum(off - pixel / 2, torch.tensor(-THICK))
+    return (cover / pixel).clamp(0, 1) * things.there[:, 0, None]
+
+
 def _seen_at(spots: Tensor, rows: Tensor) -> Tensor:
     """Tangents, right and up, of spots F n 3 as cameras F|1 see them: F n 2."""
     rel = spots - rows[:, None, :3]
@@ -147,11 +205,25 @@ def _seen_at(spots: Tensor, rows: Tensor) -> Tensor:
 
 
 def beats(seconds: Tensor, around: float | None = None) -> Tensor:
-    """Where what beats is in its swing, -1 to 1, at times F: F len(BEATS).
+    """Where what beats and rolls is in its swing, -1 to 1, at times F: F CLOCKS, sines of BEATS, and cosines and sines
+    of SWELL.
 
-    around: duration of a circle of time, seconds, into which beats then fit.
+    around: duration of a circle of time, seconds, into which all then fits.
     """
-    hertz = torch.tensor(BEATS)
+    hertz = torch.tensor([*BEATS, *(rate for _, rate in SWELL)])
     if around:
         hertz = (hertz * around).round().clamp(min=1) / around
-    return (2 * math.pi * seconds[:, None] * hertz).sin()
+    angle = 2 * math.pi * seconds[:, None] * hertz
+    swell = angle[:, len(BEATS) :]
+    return torch.cat([angle[:, : len(BEATS)].sin(), torch.stack([swell.cos(), swell.sin()], -1).flatten(1)], 1)
+
+
+def swell(away: Tensor, pixel: Tensor, beat: Tensor) -> Tensor:
+    """Where a sea's waves are at spots that are `away` metres from the stage, along y: (...) -> (..., 6).
+
+    pixel: metres of the ground that a pixel covers; beat (..., CLOCKS). What is shorter than that fades out.
+    """
+    speeds = torch.tensor([SWELL[0][0], 2 * SWELL[0][0], SWELL[1][0]])
+    now = torch.atan2(beat[..., len(BEATS) + 1 :: 2], beat[..., len(BEATS) :: 2])
+    angle = away[..., None] * speeds + torch.stack([now[..., 0], 2 * now[..., 0], now[..., 1]], -1)
+    return fade_of(pixel[..., None] * speeds).repeat(*[1] * away.ndim, 2) * torch.cat([angle.cos(), angle.sin()], -1)

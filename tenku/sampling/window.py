@@ -27,7 +27,7 @@ from tenku.world.motion import CAMERA, STATE, THING, THINGS
 
 # How hard the prompt pulls on each network; 0: as the request says. Motion that is pulled more obeys its words, but
 # its things come too near, rise too high and are not rigid (dev/LOG.md).
-GUIDANCE = {"motion": 1.5, "noise": 0.0}
+GUIDANCE = {"motion": 1.25, "noise": 0.0}
 UPON = 0.02  # noise level at which a sketch is painted upon: the more, the farther from the truth (dev/LOG.md)
 
 

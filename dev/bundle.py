@@ -59,7 +59,7 @@ the sketch. Weights Apache-2.0; data CC0-1.0.
 | what | figure |
 |---|---|
 | training FLOPs, transformer | {float(facts["flops"]):.2e} in {facts["steps"]} steps, after 1.69e15 before |
-| training FLOPs, light fields | {float(field_facts["flops"]):.2e} in {field_facts["steps"]} steps, after 3.60e14 before |
+| training FLOPs, fields | {float(field_facts["flops"]):.2e} in {field_facts["steps"]} steps, after 3.60e14 before |
 | training FLOPs, motion | {float(motion_facts["flops"]):.2e} in {motion_facts["steps"]} steps, after 2.32e14 before |
 | training FLOPs, codec | {float(codec_facts["flops"]):.2e}, after 2.49e14 before |
 | codec, held-out clips | {figures["psnr"]:.2f} dB (linear part alone {figures["linear_psnr"]:.2f} dB) |

@@ -93,9 +93,10 @@ class Spin(Rest):
     rate: float = 0.0  # rad/s
 
     def step(self, data: Any, t: float) -> None:
-        """Holds the rate and stays upright."""
+        """Holds the rate, stays upright and on the ground: where little holds it down, its own feet would shoot it off."""
         v = data.qvel[self.h.dof : self.h.dof + 6]
         v[0:2] *= 0.9
+        v[2] = min(v[2], 0.0)
         v[3:5] *= 0.9
         v[5] = self.rate
 

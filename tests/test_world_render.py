@@ -54,8 +54,8 @@ def test_a_scene_that_is_not_filmed_has_the_same_facts(frames):
 @pytest.mark.parametrize("subject", ["snowman", "coffee cup"])
 def test_what_spins_on_the_moon_stays_on_it(subject):
     for seed in range(3):
-        things = facts_of(single(subject, "red", "small", "spins", "moon", "day", "static", seed), Format(64, 40, 17, 8.0))["things"]
-        assert np.ptp(np.array(things[0]["poses"])[:, 2]) < 0.05
+        facts = facts_of(single(subject, "red", "small", "spins", "moon", "day", "static", seed), TINY)
+        assert np.ptp(np.array(facts["things"][0]["poses"])[:, 2]) < 0.05
 
 
 def test_formats_out_of_range_are_refused():

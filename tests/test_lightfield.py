@@ -189,10 +189,17 @@ def test_a_rope_is_where_the_world_hangs_things() -> None:
     seen = cast(rows, x.expand(9, -1), y.expand(9, -1), unit)
     things = Things(seen, looks_of(take.facts)[None], setting_of(take.facts)[None], beats(torch.zeros(9)))
     hides = rope(seen, things).view(9, 160, 256).numpy()
-    bodies = LightField(LightFieldConfig(width=32))._bodies(torch.zeros(9, 160 * 256, 3), seen, things)
+    field = LightField(LightFieldConfig(width=32)).eval()
+    bodies = field._bodies(torch.zeros(9, 160 * 256, 3), seen, things)
     clear = (hides > 0.9) & (bodies.view(9, 160, 256, 3) == 0).all(-1).numpy()  # no thing is near
     colours = take.clip.frames[clear] / 255
     assert clear.sum() > 100
+    given = (rows[:1], looks_of(take.facts)[None], setting_of(take.facts)[None], scenery_of(take.facts)[None],
+             beats(torch.zeros(1)), x, y, unit)
+    with torch.inference_mode():
+        exact = field(*given)
+        assert (exact.view(160, 256, 3)[hides[0] > 0.9].sub(field.rope[0]).abs() < 0.1).all(-1).float().mean() > 0.5
+        assert torch.allclose(field.bfloat16()(*given), exact, atol=0.1)  # as processors that can work in it do
     assert np.abs(colours / colours.sum(1, keepdims=True) - np.array(ROPE) / sum(ROPE)).max(1).mean() < 0.05
 
 

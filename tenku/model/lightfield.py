@@ -205,7 +205,7 @@ class LightField(nn.Module):
         picture = self._shadows(picture, rays, things)
         if (scenery[:, -1, 0] > 0.5).any() and things.count:
             hides = (rope(rays, things) * (scenery[:, -1, :1] > 0.5))[..., None]
-            picture = torch.lerp(picture, (setting[:, len(PLACES) :] @ self.rope)[:, None], hides)
+            picture = torch.lerp(picture, (setting[:, len(PLACES) :] @ self.rope.float())[:, None], hides)
         return self._bodies(picture, rays, things)
 
     def _scene(self, rays: Rays, setting: Tensor, beat: Tensor) -> Tensor:

@@ -90,8 +90,8 @@ def test_the_committed_prompts_are_those_of_the_grammar() -> None:
 
 def test_prompts_are_balanced_possible_and_a_quarter_held_out() -> None:
     chosen = prompts.load()
-    assert len(chosen) == len({p.text for p in chosen}) == 200
-    assert sum(bool(p.held_out) for p in chosen) == 50
+    assert len(chosen) == len({p.text for p in chosen}) == 400
+    assert sum(bool(p.held_out) for p in chosen) == 100
     assert sum(bool(p.held_out) for p in chosen[:20]) == 5  # a first part holds its share
     for field, answers in FIELDS.items():
         counts = Counter(expected(p.scene)[field] for p in chosen)

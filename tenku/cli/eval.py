@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-HELP = "measure a model on 200 fixed prompts with a probe trained on rendered truth"
+HELP = "measure a model on fixed prompts with a probe trained on rendered truth"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the bundled model, or a folder that `tenku train` wrote (default: nano)")
     parser.add_argument("--seeds", type=int, default=2, metavar="N", help="takes of each prompt (default: 2)")
     parser.add_argument("--limit", type=int, default=200, metavar="N",
-                        help="only the first N prompts, which are balanced too; of seal: clips (default: 200, all)")
+                        help="only the first N of 400 prompts, balanced too; of seal: clips (default: 200)")
     parser.add_argument("--steps", type=int, default=Request.steps, metavar="N",
                         help=f"denoising steps (default: {Request.steps})")
     parser.add_argument("--guidance", type=float, default=Request.guidance, metavar="G",

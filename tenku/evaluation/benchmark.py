@@ -36,7 +36,7 @@ class Settings:
     out: Path  # folder of the report, its page and its clips
     model: str = "nano"  # bundled weights, or a folder of `tenku train`
     takes: int = 2  # clips per prompt, of different seeds
-    limit: int = prompts.COUNT  # of prompts; any first part is balanced
+    limit: int = 200  # of prompts; any first part is balanced
     steps: int = Request.steps
     guidance: float = Request.guidance
     probe: Path = BUNDLED

@@ -1,4 +1,4 @@
-"""The fixed prompts: 200 scenes of one subject, balanced over everything that the probe reads.
+"""The fixed prompts: 400 scenes of one subject, balanced over everything that the probe reads.
 
 `compose` makes them from a seed through the grammar and the captions' canonical sentence; the result is kept in
 prompts.json, so that figures of different days speak of the same words (a test composes them again).
@@ -18,7 +18,7 @@ from tenku.world import captions, grammar
 from tenku.world.grammar import Scene
 
 PATH = Path(__file__).parent / "prompts.json"
-COUNT = 200
+COUNT = 400
 HELD_OUT_EVERY = 4  # every fourth prompt holds a combination that training never showed
 CANDIDATES = 80  # scenes drawn for each prompt, of which the one that balances best is kept
 SEED = 20_260_000

@@ -93,7 +93,7 @@ class Spin(Rest):
     rate: float = 0.0  # rad/s
 
     def step(self, data: Any, t: float) -> None:
-        """Holds the rate, stays upright and on the ground: where little holds it down, its own feet would shoot it off."""
+        """Holds the rate, stays upright and on the ground, which its own feet would else shoot it off on the moon."""
         v = data.qvel[self.h.dof : self.h.dof + 6]
         v[0:2] *= 0.9
         v[2] = min(v[2], 0.0)

@@ -60,14 +60,17 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1e-6)
 
 
-def bodies(texts: Sequence[str]) -> list[Body | None]:
-    """The things that the first text names, as far as ground or rope must carry them; none where water may."""
+def bodies(texts: Sequence[str], motion: float = 1.0) -> list[Body | None]:
+    """The things that the first text names, as far as ground or rope must carry them; none where water may.
+
+    motion: how many times as much as usual moves, and so how many times as strong gravity is.
+    """
     told = mentions.told(texts, None)
     if told.place in ("open sea", "coral reef", None):
         return []
     found: list[Body | None] = []
-    gravity = GRAVITY.get(told.place, EARTH_GRAVITY)
-    for number, thing in enumerate(told.things):
+    gravity = motion * GRAVITY.get(told.place, EARTH_GRAVITY)
+    for number, thing in enumerate(told.things if motion > 0 else ()):
         measures = thing.newcomer.measures if thing.newcomer else MEASURES[thing.subject]
         high, long, wide = (thing.height / measures[0] * metres / 2 for metres in measures)
         swings = number == 0 and told.swing

@@ -106,7 +106,7 @@ class Moves:
     def _bodies(self) -> list[Body | None]:
         """What of the clip's things touches the ground; of a clip that says several things in turn, nothing."""
         said = self.plan.said
-        return bodies((said[0].text, said[0].rest)) if len(said) == 1 else []
+        return bodies((said[0].text, said[0].rest), self.plan.motion) if len(said) == 1 else []
 
     def _clock(self, part: Round) -> np.ndarray:
         clock = times(self.whole.steps, self.whole.seconds_per_step).reshape(self.whole.steps, -1)

@@ -102,6 +102,7 @@ def test_what_something_else_may_carry_is_left_alone(text: str) -> None:
 
 def test_gravity_is_as_strong_as_motion_is_asked_to_be() -> None:
     earth, twice = (bodies(("a red cube jumps in a meadow",), motion)[0] for motion in (1.0, 2.0))
-    assert earth and twice
+    assert earth
+    assert twice
     assert twice.gravity == 2 * earth.gravity
     assert bodies(("a red cube jumps in a meadow",), 0.0) == []  # what stands still in the air stays there

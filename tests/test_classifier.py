@@ -136,7 +136,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(world: Path, tmp_path: Path, tiny_model: Path) -> ClassifierTraining:
-    return ClassifierTraining(world, tmp_path / "run", world / "real", str(tiny_model), "tiny", steps=120, batch=8,
+    return ClassifierTraining(world, tmp_path / "run", world / "real", str(tiny_model), "tiny", steps=240, batch=8,
                               rate=1e-2, clips=1, others=1, versions=2)
 
 
@@ -149,7 +149,7 @@ def test_a_run_from_shards_to_tables(run, world, monkeypatch, tmp_path):
     assert {p.suffix for p in kept} == {".locked"}  # no picture
     assert all(unlock(p.read_bytes(), p.stem) for p in kept)
     before = {p: p.read_bytes() for p in kept}
-    train_classifier(replace(run, steps=121))  # goes on, with the examples that are there
+    train_classifier(replace(run, steps=241))  # goes on, with the examples that are there
     assert {p: p.read_bytes() for p in kept} == before
     quick = {name: ATTACKS[name] for name in ("mirrored", "one frame")}
     monkeypatch.setattr(classifying, "ATTACKS", quick)

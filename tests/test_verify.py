@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,21 @@ def test_the_mark_of_one_clip_under_the_signature_of_another(tmp_path):
     report = examine(path)
     assert report.verdict is Verdict.CONTRADICTORY
     assert report.evidence[-1] == "the signature and the invisible mark name different clips"
+
+
+def test_the_mark_of_what_a_clip_was_made_from_is_no_contradiction(sealed, tmp_path):
+    """Pictures that were given may keep their own mark, and be read before what is laid over them."""
+    middle, made = tmp_path / "middle.mp4", tmp_path / "made.mp4"
+    for path, given, seed in ((middle, sealed, 21), (made, middle, 22)):
+        seal(Clip(scene(9, seed=seed), 12.0), {"seed": seed}, path, model=MODEL, ingredients=[given])
+    report = examine(made)
+    ids = [examine(path).manifest.clip_id for path in (sealed, middle)]
+    assert set(report.manifest.made_of) == set(ids)
+    for clip_id in ids:
+        mark = replace(report.mark, payload=Payload.of(clip_id, "c0" * 32))
+        assert judge(report.manifest, mark, report.plate).verdict is Verdict.MADE
+    other = replace(report.mark, payload=Payload.of("7" * 16, "c0" * 32))
+    assert judge(report.manifest, other, report.plate).verdict is Verdict.CONTRADICTORY
 
 
 # -- without its manifest -------------------------------------------------------------------------------------------

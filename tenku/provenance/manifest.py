@@ -12,7 +12,7 @@ import base64
 import contextlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
@@ -53,6 +53,7 @@ class Manifest:
     soft_binding: str = ""  # the invisible mark's payload in hex, "" when the manifest names none
     look: bytes = b""  # the fingerprint, b"" when the manifest has none
     ingredients: tuple[str, ...] = ()  # what it was made from, as the manifest says: "start image (inputTo), trusted"
+    made_of: tuple[str, ...] = ()  # the clip IDs of what it was made from, and of what that was made from
     time_stamp: str = ""  # of a time stamp authority, ISO 8601; "" for none
     request: Mapping[str, Any] = field(default_factory=dict)  # what was asked for, as it was sealed
 
@@ -206,16 +207,14 @@ def of_report(said: Mapping[str, str]) -> Manifest:
 
 def _summary(store: Any, state: str | None, results: Any) -> Manifest:
     """Picks what we use out of C2PA's report. The report repeats what a stranger wrote: nothing in it is sure."""
-    active = _mapping(_mapping(_mapping(store).get("manifests")).get(str(_mapping(store).get("active_manifest"))))
+    manifests, label = _mapping(_mapping(store).get("manifests")), str(_mapping(store).get("active_manifest"))
+    active = _mapping(manifests.get(label))
     info = active.get("claim_generator_info")
     agent = _mapping(info[0] if isinstance(info, list) and info else None)
-    request: Mapping[str, Any] = {}
+    request = _request(active)
     bindings = {MARK_ALGORITHM: "", LOOK_ALGORITHM: ""}
-    for assertion in active.get("assertions") or ():
-        label, data = _text(_mapping(assertion).get("label")), _mapping(_mapping(assertion).get("data"))
-        if label == REQUEST_LABEL:
-            request = data
-        elif label.startswith("c2pa.soft-binding") and data.get("alg") in bindings:
+    for name, data in _assertions(active):
+        if name.startswith("c2pa.soft-binding") and data.get("alg") in bindings:
             blocks = data.get("blocks")
             value = _mapping(blocks[0] if isinstance(blocks, list) and blocks else None).get("value")
             bindings[str(data["alg"])] = value if isinstance(value, str) else ""
@@ -227,7 +226,19 @@ def _summary(store: Any, state: str | None, results: Any) -> Manifest:
         signer=_text(_mapping(active.get("signature_info")).get("common_name")),
         problems=problems, clip_id=_text(request.get("clip")), soft_binding=_text(bindings[MARK_ALGORITHM]),
         look=_look(bindings[LOOK_ALGORITHM]), request=request, ingredients=_ingredients(active),
+        made_of=tuple(_text(_request(_mapping(one)).get("clip")) for name, one in manifests.items() if name != label),
         time_stamp=_text(_mapping(active.get("signature_info")).get("time")))
+
+
+def _assertions(one: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    found = one.get("assertions")
+    for assertion in found if isinstance(found, list) else ():
+        yield _text(_mapping(assertion).get("label")), _mapping(_mapping(assertion).get("data"))
+
+
+def _request(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was asked for, of the last such assertion of a manifest."""
+    return next((data for name, data in reversed([*_assertions(one)]) if name == REQUEST_LABEL), {})
 
 
 def _ingredients(active: Mapping[str, Any]) -> tuple[str, ...]:

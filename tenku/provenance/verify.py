@@ -205,8 +205,10 @@ def _weigh(found: Manifest, mark: invisible.Finding, plate: visible.Finding, sou
     """The verdict, and a sentence on what does not fit ("" when all does)."""
     intact = found.signature in (Signature.TRUSTED, Signature.UNKNOWN)
     named = mark.payload is not None and found.clip_id.startswith(mark.payload.clip_digits)
-    if found.signature is Signature.TRUSTED and found.ours and named:
-        return Verdict.MADE, ""  # every byte is signed by a key we trust: no need to ask what the pictures look like
+    within = mark.payload is not None and any(clip.startswith(mark.payload.clip_digits) for clip in found.made_of)
+    if found.signature is Signature.TRUSTED and found.ours and (named or within):
+        # every byte is signed by a key we trust: no need to ask what the pictures look like
+        return Verdict.MADE, "" if named else "the invisible mark that is read is of something that it was made from"
     if any(source.refuted and source.by_mark for source in sources):
         return Verdict.CONTRADICTORY, "the mark names a clip that looks otherwise: it was moved here or forged"
     if found.signature is Signature.TAMPERED:

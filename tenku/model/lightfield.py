@@ -37,6 +37,7 @@ from tenku.model.rays import (
     rope,
     solids,
     swell,
+    through,
 )
 from tenku.world.camera import FOV
 from tenku.world.grammar import LIGHTS, PLACES
@@ -283,9 +284,8 @@ class LightField(nn.Module):
         way = (own @ beam[frame, pixel, :, None])[..., 0]
         cover = rays.unit * far / high
         box = things.box.expand(len(things.height), -1, -1)[frame, k] + cover
-        slow = torch.where(way.abs() < 1e-6, 1e-6, way)
-        least, most = ((-box - place) / slow, (box - place) / slow)
-        hit = (torch.minimum(least, most).amax(-1) < torch.maximum(least, most).amin(-1)).nonzero()[:, 0]
+        least, most = through(place, way, box)
+        hit = (least < most).nonzero()[:, 0]
         if not len(hit):
             return picture
         frame, pixel, k, high, far, place, way, cover = (

@@ -152,6 +152,14 @@ class Moved:
         return torch.cat([self.ground(last)[:, None], moved], 1).amax(1)
 
 
+def through(place: Tensor, way: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays, N 3 from points along ways, enter and leave a box with half such sides: lengths N 1, the first not
+    less than the second for those that pass it by."""
+    slow = torch.where(way.abs() < 1e-6, 1e-6, way)
+    one, other = (-half - place) / slow, (half - place) / slow
+    return torch.minimum(one, other).amax(-1, keepdim=True), torch.maximum(one, other).amin(-1, keepdim=True)
+
+
 def solids(place: Tensor, way: Tensor, core: Tensor, cover: Tensor, up: Tensor, above: Tensor) -> Tensor:
     """How rays pass a thing's box, the ellipsoid and the upright cylinder in it: most things are made of such.
 
@@ -159,9 +167,7 @@ def solids(place: Tensor, way: Tensor, core: Tensor, cover: Tensor, up: Tensor, 
     N 3, the side of a pixel there N 1, what is up N 3, and the middle's height above the ground N 1. Returns N SOLIDS:
     how deep rays go in, in lengths and softly in pixels, where they enter, and how high above the ground that is.
     """
-    slow = torch.where(way.abs() < 1e-6, 1e-6, way)
-    one, other = (-core - place) / slow, (core - place) / slow
-    least, most = torch.minimum(one, other).amax(-1, keepdim=True), torch.maximum(one, other).amin(-1, keepdim=True)
+    least, most = through(place, way, core)
     enter, leave = ((place + t * way).clamp(-1.5, 1.5) for t in (least, most))
     speeds = 2 * math.pi / torch.tensor(ON_BOX)
     wave = (enter[..., None] * speeds).flatten(1)
